@@ -1,0 +1,1 @@
+"""The node: takes instances in, remembers them, forms work, sends results out."""

@@ -1,0 +1,304 @@
+"""What was concluded about one revision of a study by one pack.
+
+A `Result` is complete: the Structured Report and the secondary capture follow
+from it and from the headers of the source images, without clock, settings or
+ledger. It holds no patient data.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from hashlib import sha256
+
+from dicom_node.domain.arrival import (
+    SeriesUid,
+    Sha256,
+    SopClassUid,
+    SopInstanceUid,
+    StudyUid,
+)
+
+
+class Flag(StrEnum):
+    """What a score says of its threshold. It is no diagnosis."""
+
+    ABOVE = "at or above threshold"
+    BELOW = "below threshold"
+    INDETERMINATE = "indeterminate"
+    NOT_EVALUATED = "not evaluated"
+
+
+class Urgency(StrEnum):
+    """How soon a flagged finding should be acted on (PS3.16 CID 7035)."""
+
+    CRITICAL = "critical"
+    URGENT = "urgent"
+    ROUTINE = "routine"
+
+
+class Completion(StrEnum):
+    """Whether all of the study's images could be looked at."""
+
+    COMPLETE = "COMPLETE"
+    PARTIAL = "PARTIAL"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Code:
+    """A coded concept: value, coding scheme designator, meaning (PS3.3 8.1)."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRef:
+    """An image instance of the study that the result is about.
+
+    Parameters
+    ----------
+    sha256
+        Digest of its data set as received.
+    """
+
+    series_uid: SeriesUid
+    sop_class_uid: SopClassUid
+    sop_instance_uid: SopInstanceUid
+    sha256: Sha256
+    frames: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameScore:
+    """The score of one frame: which image it was, and how much it showed.
+
+    Parameters
+    ----------
+    frame
+        Index from 0 (DICOM counts from 1).
+    """
+
+    image: ImageRef
+    frame: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """A number that a head gave, and what it may be called.
+
+    Parameters
+    ----------
+    value
+        In the head's own scale; sigmoid outputs lie in [0, 1].
+    calibration_set
+        Names the data on which the score was calibrated; empty for a raw
+        score, which is never called a probability.
+    interval
+        95 % interval of the score, or None.
+    """
+
+    value: float
+    calibration_set: str = ""
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatingPoint:
+    """The threshold in force, and where it comes from.
+
+    Parameters
+    ----------
+    name
+        E.g. ``sens>=0.95``.
+    threshold
+        In the score's scale; a score at or above it is flagged.
+    threshold_set, threshold_set_digest
+        Identity of the set that it belongs to.
+    """
+
+    name: str
+    threshold: float
+    threshold_set: str
+    threshold_set_digest: Sha256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What a pack says of one finding in one study.
+
+    Parameters
+    ----------
+    key
+        The finding's name inside the pack, e.g. ``pneumothorax``.
+    score, operating_point
+        None where the finding was not evaluated.
+    evidence
+        The frames that the score rests on, highest score first.
+    reason
+        Why it was not evaluated; empty otherwise.
+    """
+
+    key: str
+    concept: Code
+    site: Code | None
+    laterality: Code | None = None
+    score: Score | None
+    operating_point: OperatingPoint | None
+    flag: Flag
+    urgency: Urgency
+    evidence: tuple[FrameScore, ...]
+    images_scored: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceCase:
+    """A case of the atlas that resembles the study. Never a live patient."""
+
+    identifier: str
+    similarity: float
+    labels: tuple[Code, ...]
+    established_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AtlasSearch:
+    """The nearest cases, and the atlas that they come from."""
+
+    atlas: str
+    version: str
+    digest: Sha256
+    metric: str
+    cases: tuple[ReferenceCase, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Algorithm:
+    """The pack that made the result.
+
+    Parameters
+    ----------
+    statement
+        What readers must know, e.g. that it is a synthetic demonstration.
+    """
+
+    name: str
+    version: str
+    title: str
+    statement: str
+    device_uid: str
+    encoder: Sha256
+    preprocessing: str
+    profile: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """An image, or a frame of it, that could not be looked at."""
+
+    image: ImageRef
+    frame: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predecessor:
+    """A report of ours that this result supersedes."""
+
+    series_uid: SeriesUid
+    sop_class_uid: SopClassUid
+    sop_instance_uid: SopInstanceUid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What one pack concluded about one revision of one study.
+
+    Parameters
+    ----------
+    site
+        The site's name from the settings; part of every derived UID.
+    patient
+        Digest of PatientID and issuer: objects are composed only from source
+        images with the same one.
+    attributes
+        Digest of the copied patient and study attributes.
+    outcome
+        Rises when a retry changes the outcome.
+    images
+        Every image instance of the revision, analysed or not, at least one.
+    findings
+        In the pack's order; empty only if ``reason`` says why.
+    reason
+        Why the run as a whole was not evaluated; empty otherwise.
+    concluded_at
+        UTC; the only time that objects carry.
+    software
+        Version of pacsight.
+    """
+
+    site: str
+    study_uid: StudyUid
+    patient: Sha256
+    attributes: Sha256
+    revision: int
+    outcome: int = 0
+    images: tuple[ImageRef, ...]
+    algorithm: Algorithm
+    findings: tuple[Finding, ...]
+    completion: Completion
+    unreadable: tuple[Unreadable, ...] = ()
+    cases: AtlasSearch | None = None
+    predecessors: tuple[Predecessor, ...] = ()
+    reason: str = ""
+    concluded_at: datetime
+    software: str
+
+    def __post_init__(self) -> None:
+        if not self.images:
+            raise ValueError("a result needs at least one image of its study")
+        if self.concluded_at.tzinfo is None:
+            raise ValueError("concluded_at needs a time zone")
+
+    @property
+    def flagged(self) -> tuple[Finding, ...]:
+        """Return the findings at or above their threshold, most urgent first."""
+        order = list(Urgency)
+        above = [f for f in self.findings if f.flag is Flag.ABOVE]
+        return tuple(sorted(above, key=lambda f: order.index(f.urgency)))
+
+    @property
+    def evaluated(self) -> bool:
+        """Return whether any finding was evaluated."""
+        return any(f.score is not None for f in self.findings)
+
+
+class ObjectKind(StrEnum):
+    """The kinds of DICOM object that a result becomes."""
+
+    REPORT = "SR"
+    CAPTURE = "SC"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedObject:
+    """A DICOM object as it will be stored everywhere: bytes, encoded once.
+
+    Parameters
+    ----------
+    content
+        A DICOM Part 10 file, Explicit VR Little Endian.
+    """
+
+    kind: ObjectKind
+    series_uid: SeriesUid
+    sop_class_uid: SopClassUid
+    sop_instance_uid: SopInstanceUid
+    content: bytes
+
+    @property
+    def sha256(self) -> Sha256:
+        """Return the digest of the whole file."""
+        return Sha256(sha256(self.content).hexdigest())
