@@ -1,0 +1,1 @@
+"""The GPU side: model, decode, preprocess, embed, classify, conclude."""
