@@ -82,7 +82,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor, keys: Tensor) -> Tensor:
         """Return (B, T, width); `keys` (B, 1, 1, T) is true where one may attend."""
         x = x + self.attn(self.ln_1(x), keys)
-        return x + self.mlp(self.ln_2(x))
+        y: Tensor = x + self.mlp(self.ln_2(x))
+        return y
 
 
 class Attention(nn.Module):

@@ -1,0 +1,122 @@
+"""Weights to a model and back: safetensors, held to a digest, a name and a shape each.
+
+Either every parameter comes from the file whose digest was asked for, or there is no
+model. Nothing is renamed, resized or left as it was initialised.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dicom_node.errors import Permanent
+from workers.medimageinsight.config import Config
+from workers.medimageinsight.model import MedImageInsight
+
+OFFICIAL_SHA256 = "5eeda63bf616a61664bc95b2c09d3b3d7125209e635678bd3f5f324e9bdb1414"
+"""Digest of `FULL`'s weights: release 2024.09.27, 2,464,060,700 bytes, MIT licence."""
+
+NAMED_FAULTS = 3
+
+
+class CheckpointError(Permanent):
+    """The weights or the tokenizer of a model are not what they should be."""
+
+
+def load(path: Path, *, config: Config, sha256: str) -> MedImageInsight:
+    """Return the model in evaluation mode, float32, its parameters frozen.
+
+    To train it, call ``model.train().requires_grad_()``.
+
+    Parameters
+    ----------
+    path
+        A safetensors file, of float32 or float16 tensors.
+    config
+        The sizes that the file must have.
+    sha256
+        The digest that the file must have, in hexadecimal digits.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read, has another digest, or holds other names, shapes
+        or dtypes than a model of this config has.
+    """
+    with torch.device("meta"):
+        model = MedImageInsight(config)
+    try:
+        _check_digest(path, sha256)
+        tensors = _read(path, model.state_dict())
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: not a safetensors file ({error})") from error
+    model.load_state_dict(tensors, strict=True, assign=True)
+    return model.eval().requires_grad_(requires_grad=False)
+
+
+def save(
+    model: MedImageInsight, path: Path, *, dtype: torch.dtype = torch.float32
+) -> str:
+    """Write the weights, rounded to `dtype`, and return the file's SHA-256 digest.
+
+    Raises
+    ------
+    ValueError
+        If `load` would not take the dtype, or a weight is not finite in it.
+    """
+    if dtype not in STORED_DTYPES.values():
+        raise ValueError(f"weights are stored as float32 or float16, not {dtype}")
+    tensors = {
+        name: tensor.detach().to(device="cpu", dtype=dtype).contiguous()
+        for name, tensor in model.state_dict().items()
+    }
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{name} is not finite as {dtype}")
+    save_file(tensors, path)
+    return _digest(path)
+
+
+STORED_DTYPES = {"F32": torch.float32, "F16": torch.float16}
+
+
+def _check_digest(path: Path, expected: str) -> None:
+    actual = _digest(path)
+    if actual != expected.lower():
+        raise CheckpointError(f"{path}: has SHA-256 {actual}, expected {expected}")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    with safe_open(path, framework="pt", device="cpu") as file:
+        names = set(file.keys())
+        faults = [f"{name} is missing" for name in sorted(expected.keys() - names)]
+        faults += [f"{name} is unknown" for name in sorted(names - expected.keys())]
+        for name in sorted(names & expected.keys()):
+            stored, shape = file.get_slice(name), list(expected[name].shape)
+            if stored.get_shape() != shape:
+                faults.append(f"{name} is {stored.get_shape()} and should be {shape}")
+            if stored.get_dtype() not in STORED_DTYPES:
+                faults.append(f"{name} is stored as {stored.get_dtype()}")
+        if faults:
+            raise CheckpointError(f"{path}: {_summary(faults)}")
+        # Copies: the model must not change or fail with the file that it came from.
+        return {
+            name: file.get_tensor(name).to(torch.float32, copy=True) for name in names
+        }
+
+
+def _summary(faults: list[str]) -> str:
+    more = len(faults) - NAMED_FAULTS
+    named = "; ".join(faults[:NAMED_FAULTS])
+    return named if more <= 0 else f"{named}; and {more} more"
