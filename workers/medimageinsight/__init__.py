@@ -1,13 +1,10 @@
 """MedImageInsight in torch: the model, its tokenizer, its weights and its loss."""
 
-from workers.medimageinsight.checkpoint import (
-    OFFICIAL_SHA256,
-    CheckpointError,
-    load,
-    save,
-)
+from workers.medimageinsight.checkpoint import OFFICIAL_SHA256, load, save
 from workers.medimageinsight.config import FULL, Config, TextConfig, VisionConfig
+from workers.medimageinsight.errors import CheckpointError
 from workers.medimageinsight.model import MedImageInsight
+from workers.medimageinsight.tokenizer import Tokenizer, Tokens
 from workers.medimageinsight.unicl import unicl_loss
 
 __all__ = [
@@ -17,6 +14,8 @@ __all__ = [
     "Config",
     "MedImageInsight",
     "TextConfig",
+    "Tokenizer",
+    "Tokens",
     "VisionConfig",
     "load",
     "save",

@@ -13,18 +13,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dicom_node.errors import Permanent
 from workers.medimageinsight.config import Config
+from workers.medimageinsight.errors import CheckpointError
 from workers.medimageinsight.model import MedImageInsight
 
 OFFICIAL_SHA256 = "5eeda63bf616a61664bc95b2c09d3b3d7125209e635678bd3f5f324e9bdb1414"
 """Digest of `FULL`'s weights: release 2024.09.27, 2,464,060,700 bytes, MIT licence."""
 
+STORED_DTYPES = {"F32": torch.float32, "F16": torch.float16}
 NAMED_FAULTS = 3
-
-
-class CheckpointError(Permanent):
-    """The weights or the tokenizer of a model are not what they should be."""
 
 
 def load(path: Path, *, config: Config, sha256: str) -> MedImageInsight:
@@ -81,9 +78,6 @@ def save(
             raise ValueError(f"{name} is not finite as {dtype}")
     save_file(tensors, path)
     return _digest(path)
-
-
-STORED_DTYPES = {"F32": torch.float32, "F16": torch.float16}
 
 
 def _check_digest(path: Path, expected: str) -> None:
