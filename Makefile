@@ -1,0 +1,104 @@
+# pacsight: `make` lists what can be made.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# The Python that .venv is made of: 3.11 or later.
+PYTHON ?= python3
+# A package index with CPU-only wheels of torch, for machines without a GPU.
+TORCH_INDEX ?=
+# More words for pytest, e.g. make test PYTEST_ARGS="-k spool -x"
+PYTEST_ARGS ?=
+
+TORCH := torch==2.13.0
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+export PYTHON
+
+.PHONY: help sandbox test test-full bench evaluate-demo lint format lock clean \
+  setup system-sandbox system-test torch
+.NOTPARALLEL:
+
+help: ## this list
+	@echo 'pacsight: make TARGET [PYTHON=python3.12] [TORCH_INDEX=<index with CPU wheels>]'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
+
+sandbox: system-sandbox setup ## everything on this machine: Orthanc, node, worker, twelve studies; EXIT=1 ends after the table
+	@$(BIN)/python deploy/sandbox.py $(if $(EXIT),--exit)
+
+test: system-test setup lint ## lint, types, layers and the tests, but the slow ones
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+test-full: system-test setup lint ## all tests, the slow ones too
+	$(BIN)/pytest -m 'slow or not slow' $(PYTEST_ARGS)
+
+bench: system-test setup ## speed and memory, beside peers measured in the same run
+	@for bench in tests/benchmarks/bench_*.py; do $(BIN)/python "$$bench"; done
+
+evaluate-demo: setup ## the demo pack against phantoms it has never seen: AUC with its limits
+	@$(BIN)/pacsight pack evaluate-demo
+
+lint: setup ## ruff, mypy, import-linter
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: setup ## write the code as ruff would
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: setup ## resolve deploy/requirements.txt anew
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip --disable-pip-version-check install --quiet uv
+	echo '$(TORCH)' >build/lock/outside
+	build/lock/bin/uv pip compile --quiet --no-config --upgrade --universal \
+	  --fork-strategy fewest --python-version 3.11 --generate-hashes --no-annotate \
+	  --custom-compile-command 'make lock' --all-extras --excludes build/lock/outside \
+	  --output-file deploy/requirements.txt pyproject.toml deploy/requirements.in >/dev/null
+
+clean: ## remove what was set up, built and cached
+	rm -rf .venv .sandbox build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find dicom_node sr_writer workers tests deploy -name __pycache__ -prune -exec rm -rf {} +
+
+# ── set-up: what is done is not done again ───────────────────────────────────
+
+setup: .venv/.installed
+
+# Exit status 3: something could not be had, and it said what. We go on without it.
+system-sandbox:
+	@deploy/system-packages sandbox || (($$? == 3))
+
+system-test:
+	@deploy/system-packages test || (($$? == 3))
+
+.venv/.installed: deploy/requirements.txt pyproject.toml | .venv/bin/pip
+	@echo 'set-up: the versions of deploy/requirements.txt'
+	@$(PIP) install --quiet --require-hashes --requirement deploy/requirements.txt
+	@$(BIN)/python -c '$(HAS_TORCH)' || $(MAKE) --no-print-directory torch
+	@echo 'set-up: pacsight'
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/bin/pip:
+	@$(PYTHON) -c '$(NEW_ENOUGH)' || { echo '$(PYTHON) is not Python 3.11 or later: name one with make PYTHON=/path/to/python3 ...' >&2; exit 1; }
+	@deploy/system-packages python
+	@echo 'set-up: .venv'
+	@$(PYTHON) -m venv .venv
+
+# What torch needs on every platform is in the locked file; what remains to be
+# fetched with it is CUDA, where its build wants that.
+torch:
+	@echo 'set-up: $(TORCH), from $(if $(TORCH_INDEX),$(TORCH_INDEX),the default package index)'
+ifeq ($(TORCH_INDEX),)
+	@echo '  NOTE: where that index serves the CUDA build, this downloads 2 GB or more. Without a GPU,'
+	@echo '  stop here (Ctrl-C) and name an index with CPU wheels: make TORCH_INDEX=<its address> ...'
+endif
+	@$(PIP) install $(if $(TORCH_INDEX),--index-url '$(TORCH_INDEX)') '$(TORCH)'
+	@$(BIN)/python -c 'import torch'
+
+HAS_TORCH := from importlib.metadata import distributions as d; import sys; \
+  sys.exit("$(TORCH)" not in ["torch==" + x.version.split("+")[0] for x in d(name="torch")])
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
