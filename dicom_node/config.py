@@ -62,7 +62,7 @@ def _parsed_priority(value: object) -> object:
         return value
     if isinstance(value, str) and value.upper() in Priority.__members__:
         return Priority[value.upper()]
-    raise ValueError("has to be stat, routine or backfill")
+    raise ValueError("priority has to be stat, routine or backfill")
 
 
 def _parsed_peer(value: object) -> object:
