@@ -180,7 +180,7 @@ def policy_from_json(text: str) -> Preprocessing:
     )
 
 
-def _floats(value: Any) -> Any:  # noqa: ANN401 - JSON in, JSON out
+def _floats(value: Any) -> Any:
     """Return JSON of which equal values have equal text: 40 and 40.0 are the same."""
     if isinstance(value, Mapping):
         return {key: _floats(item) for key, item in value.items()}

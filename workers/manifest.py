@@ -1,0 +1,311 @@
+"""What a pack says of itself: ``pack.json`` as values, checked when made.
+
+`read_manifest` is the one way in from bytes. The files that a manifest names are
+verified by `workers.pack`.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from dicom_node.domain import Code, Sha256, Urgency
+from dicom_node.errors import Permanent
+from workers.policy import Preprocessing
+
+MANIFEST = "pack.json"
+
+_AGGREGATION = re.compile(r"max|mean|median|top[1-9][0-9]?-mean")
+_FORBID: dict[str, str] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepts:
+    """The images that a pack, or one of its findings, was validated for.
+
+    Parameters
+    ----------
+    modality
+        Values of Modality (0008,0060); at least one.
+    body_part
+        Values of BodyPartExamined (0018,0015), where ``""`` stands for an image
+        that does not state it. Empty means any.
+    """
+
+    __pydantic_config__: ClassVar = _FORBID
+
+    modality: tuple[str, ...]
+    body_part: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.modality:
+            raise ValueError("at least one modality must be accepted")
+
+    def covers(self, modality: str, body_part: str) -> bool:
+        """Return whether an image with these attributes is accepted."""
+        if modality not in self.modality:
+            return False
+        return not self.body_part or body_part in self.body_part
+
+    def __str__(self) -> str:
+        modality = " or ".join(self.modality)
+        parts = " or ".join(part or "unstated body part" for part in self.body_part)
+        return f"{modality} of {parts}" if parts else modality
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinearHead:
+    """sigmoid(w.x + b): tensors ``<key>.weight`` (D,) and ``<key>.bias`` (1,)."""
+
+    __pydantic_config__: ClassVar = _FORBID
+
+    kind: Literal["linear"] = "linear"
+    weights: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZeroShotHead:
+    """The finding's prompts against each other, at the encoder's temperature."""
+
+    __pydantic_config__: ClassVar = _FORBID
+
+    kind: Literal["zero-shot"] = "zero-shot"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompts:
+    """Texts that say that a finding is there, and texts that say it is not."""
+
+    __pydantic_config__: ClassVar = _FORBID
+
+    positive: tuple[str, ...]
+    negative: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.positive or not self.negative:
+            raise ValueError("prompts need at least one positive and one negative text")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointSpec:
+    """A threshold, and the figures that were measured at it.
+
+    Parameters
+    ----------
+    evidence
+        Free: sensitivity, specificity, auc, n, ... for reports and model cards.
+    """
+
+    __pydantic_config__: ClassVar = _FORBID
+
+    name: str
+    threshold: float
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.name or not math.isfinite(self.threshold):
+            raise ValueError("an operating point needs a name and a finite threshold")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingSpec:
+    """One finding: what it is called, how it is scored, when it is flagged.
+
+    Parameters
+    ----------
+    code, site
+        Coded concepts: value, scheme, meaning.
+    accepts
+        Narrows what the pack accepts; None takes all of it.
+    aggregation
+        From the scores of images to that of the study: ``max``, ``mean``, ``median``
+        or ``top<n>-mean``.
+    """
+
+    __pydantic_config__: ClassVar = _FORBID
+
+    key: str
+    meaning: str
+    code: tuple[str, str, str]
+    site: tuple[str, str, str] | None = None
+    urgency: Urgency
+    accepts: Accepts | None = None
+    aggregation: str
+    head: LinearHead | ZeroShotHead
+    prompts: Prompts | None = None
+    operating_point: PointSpec
+
+    def __post_init__(self) -> None:
+        if not self.key:
+            raise ValueError("a finding needs a key")
+        if not _AGGREGATION.fullmatch(self.aggregation):
+            raise ValueError(
+                f"aggregation must be max, mean, median or top<n>-mean, "
+                f"not {self.aggregation!r}"
+            )
+        if isinstance(self.head, ZeroShotHead) and self.prompts is None:
+            raise ValueError("a zero-shot head needs prompts")
+
+    @property
+    def concept(self) -> Code:
+        """Return the finding as a coded concept."""
+        return _code(self.code)
+
+    @property
+    def anatomy(self) -> Code | None:
+        """Return the finding's site as a coded concept."""
+        return None if self.site is None else _code(self.site)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderSpec:
+    """The model that a pack rests on.
+
+    Parameters
+    ----------
+    config
+        Sizes of the model; `workers.encoder` reads them.
+    weights
+        A safetensors file: relative to the pack, or an absolute path.
+    dtype
+        Of the numbers in the file, e.g. ``float16``.
+    numeric_profile
+        What is computed in, e.g. ``float32``; a worker that cannot refuses.
+    tokenizer
+        Folder inside the pack.
+    training_data
+        Names of the data sets that the encoder has seen.
+    """
+
+    __pydantic_config__: ClassVar = _FORBID
+
+    config: dict[str, Any]
+    weights: str
+    sha256: str
+    dtype: str
+    numeric_profile: str
+    embedding_dim: int
+    tokenizer: str
+    training_data: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> Sha256:
+        """Return what identifies the function: the weights, and the sizes they fill."""
+        return digest_of({"weights": self.sha256, "config": self.config})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThresholdSet:
+    """Names the thresholds of a pack; other thresholds are another set."""
+
+    __pydantic_config__: ClassVar = _FORBID
+
+    name: str
+    created: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """``pack.json``.
+
+    Parameters
+    ----------
+    synthetic, statement
+        Whether the pack is a demonstration on made-up images, and what every report
+        says of it.
+    files
+        sha256 of every file of the pack but the weights, by relative path.
+    """
+
+    __pydantic_config__: ClassVar = _FORBID
+
+    format: Literal[1]
+    name: str
+    version: str
+    title: str
+    synthetic: bool
+    statement: str
+    encoder: EncoderSpec
+    preprocessing: Preprocessing
+    accepts: tuple[Accepts, ...]
+    findings: tuple[FindingSpec, ...]
+    threshold_set: ThresholdSet
+    files: dict[str, str]
+
+    def __post_init__(self) -> None:
+        if not self.name or not self.version:
+            raise ValueError("a pack needs a name and a version")
+        if not self.accepts or not self.findings:
+            raise ValueError("a pack needs something that it accepts, and a finding")
+        keys = [finding.key for finding in self.findings]
+        if len(set(keys)) != len(keys):
+            raise ValueError("two findings have the same key")
+
+    @property
+    def digest(self) -> Sha256:
+        """Return what stands for the manifest, and for every file that it names."""
+        return digest_of(_manifests.dump_python(self, mode="json"))
+
+
+_manifests = TypeAdapter(Manifest)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest in `folder`, without looking at the files that it names.
+
+    Raises
+    ------
+    Permanent
+        If it is missing or not understood.
+    """
+    path = folder / MANIFEST
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise Permanent(f"{path}: {error.strerror}") from error
+    return parse_manifest(text, path)
+
+
+def parse_manifest(text: bytes, path: Path) -> Manifest:
+    """Return the manifest that `text` is; `path` names it in errors.
+
+    Raises
+    ------
+    Permanent
+        If it is not understood.
+    """
+    try:
+        return _manifests.validate_json(text, strict=True)
+    except ValidationError as error:
+        raise Permanent(f"{path}: {_sentence(error)}") from error
+
+
+def digest_of(value: Mapping[str, Any]) -> Sha256:
+    """Return the sha256 of a JSON object, whatever the order of its keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return Sha256(sha256(text.encode()).hexdigest())
+
+
+def _sentence(error: ValidationError) -> str:
+    """Return the first thing that is wrong, and where.
+
+    Of alternatives told apart by ``kind``, the ones that were not meant say nothing.
+    """
+    found = error.errors(include_url=False)
+    other = [e["loc"][:-1] for e in found if e["type"] == "literal_error"]
+    meant = [e for e in found if e["loc"][:-1] not in other]
+    first = (meant or found)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "manifest"
+    return f"{where}: {first['msg']}"
+
+
+def _code(triple: tuple[str, str, str]) -> Code:
+    value, scheme, meaning = triple
+    return Code(value=value, scheme=scheme, meaning=meaning)

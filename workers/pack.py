@@ -1,0 +1,320 @@
+"""A pack: what is evaluated, and how. Read strictly, verified, or not loaded at all.
+
+A pack is a folder with ``pack.json`` (the `Manifest`), the encoder's weights, the
+heads, and the tokenizer. The manifest names every file with its sha256, so its own
+digest stands for all of them; the DICOM Device UID that reports carry derives from it.
+
+Without torch: the weights are checked as bytes here and loaded by `workers.encoder`.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from hashlib import file_digest
+from importlib.metadata import entry_points
+from importlib.resources import files as resource_files
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid5
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from dicom_node.domain import (
+    Algorithm,
+    EncoderKey,
+    OperatingPoint,
+    PackCard,
+    Sha256,
+)
+from dicom_node.errors import Permanent
+from workers.manifest import (
+    MANIFEST,
+    FindingSpec,
+    LinearHead,
+    Manifest,
+    digest_of,
+    parse_manifest,
+    read_manifest,
+)
+from workers.policy import Preprocessing
+
+ENTRY_POINTS = "pacsight.packs"
+
+_DEVICES = UUID("6f0e43f8-2b83-4c57-9a3e-5f1b9f0c7d21")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LinearWeights:
+    """A linear head: weight (D,) float32 and bias, in the encoder's space."""
+
+    weight: NDArray[np.float32]
+    bias: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Pack:
+    """A pack whose files are what its manifest says.
+
+    Parameters
+    ----------
+    digest
+        Of the whole manifest, and so of every file: what is reported changes with
+        it, and only with it.
+    heads
+        The linear heads, by finding.
+    """
+
+    folder: Path
+    manifest: Manifest
+    digest: Sha256
+    heads: Mapping[str, LinearWeights]
+
+    @property
+    def name(self) -> str:
+        """Return the pack's name."""
+        return self.manifest.name
+
+    @property
+    def version(self) -> str:
+        """Return the pack's version."""
+        return self.manifest.version
+
+    @property
+    def findings(self) -> tuple[FindingSpec, ...]:
+        """Return the findings, in the manifest's order."""
+        return self.manifest.findings
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Return the policy from DICOM to model input."""
+        return self.manifest.preprocessing
+
+    @property
+    def weights(self) -> Path:
+        """Return where the encoder's weights lie."""
+        return self.folder / self.manifest.encoder.weights
+
+    @property
+    def tokenizer(self) -> Path:
+        """Return the tokenizer's folder."""
+        return self.folder / self.manifest.encoder.tokenizer
+
+    @property
+    def encoder_key(self) -> EncoderKey:
+        """Return what makes embeddings of this pack comparable with others."""
+        return EncoderKey(
+            encoder=self.manifest.encoder.digest,
+            preprocessing=self.preprocessing.digest,
+            profile=self.manifest.encoder.numeric_profile,
+        )
+
+    @property
+    def device_uid(self) -> str:
+        """Return the DICOM Device UID of this pack, thresholds and all."""
+        return f"2.25.{uuid5(_DEVICES, self.digest).int}"
+
+    @property
+    def card(self) -> PackCard:
+        """Return what the node has to know."""
+        return PackCard(
+            name=self.name,
+            version=self.version,
+            device_uid=self.device_uid,
+            encoder=self.encoder_key,
+        )
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """Return what reports say of the pack."""
+        return Algorithm(
+            name=self.name,
+            version=self.version,
+            title=self.manifest.title,
+            statement=self.manifest.statement,
+            device_uid=self.device_uid,
+            encoder=self.encoder_key.encoder,
+            preprocessing=self.preprocessing.name,
+            profile=self.encoder_key.profile,
+        )
+
+    @property
+    def threshold_set_digest(self) -> Sha256:
+        """Return the identity of the thresholds in force."""
+        points = {f.key: asdict(f.operating_point) for f in self.findings}
+        return digest_of({"set": asdict(self.manifest.threshold_set), "points": points})
+
+    def operating_point(self, finding: FindingSpec) -> OperatingPoint:
+        """Return the threshold of a finding, and the set that it belongs to."""
+        return OperatingPoint(
+            name=finding.operating_point.name,
+            threshold=finding.operating_point.threshold,
+            threshold_set=self.manifest.threshold_set.name,
+            threshold_set_digest=self.threshold_set_digest,
+        )
+
+    def accepts(self, modality: str, body_part: str) -> bool:
+        """Return whether the pack looks at images with these attributes."""
+        return any(rule.covers(modality, body_part) for rule in self.manifest.accepts)
+
+
+def locate(name_or_path: str) -> Path:
+    """Return the folder of an installed pack, by its name, or of any, by its path.
+
+    Raises
+    ------
+    Permanent
+        If there is neither.
+    """
+    installed = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    if name_or_path in installed:
+        return Path(str(resource_files(installed[name_or_path].value)))
+    folder = Path(name_or_path)
+    if not folder.is_dir():
+        names = ", ".join(sorted(installed)) or "none"
+        raise Permanent(
+            f"there is no pack {name_or_path!r}: it is neither a folder "
+            f"nor one of the installed packs ({names})"
+        )
+    return folder
+
+
+def open_pack(folder: Path) -> Pack:
+    """Return the pack in `folder`, every file of it verified.
+
+    Raises
+    ------
+    Permanent
+        If the manifest is not understood, or a file is missing or another one.
+    """
+    manifest = read_manifest(folder)
+    _verify(folder / manifest.encoder.weights, manifest.encoder.sha256)
+    _verify_files(folder, manifest)
+    return Pack(
+        folder=folder,
+        manifest=manifest,
+        digest=manifest.digest,
+        heads=_read_heads(folder, manifest),
+    )
+
+
+def seal(folder: Path, manifest: Mapping[str, Any]) -> Pack:
+    """Return the pack that `folder` becomes: the manifest written, digests filled in.
+
+    `manifest` may leave out ``files`` and ``encoder.sha256``; weights, heads and
+    tokenizer lie in the folder already. The last step of everything that makes packs.
+
+    Raises
+    ------
+    Permanent
+        If the manifest is not one, or a file is missing.
+    """
+    encoder = {**manifest["encoder"]}
+    heads = {
+        finding["head"]["weights"]
+        for finding in manifest["findings"]
+        if "weights" in finding["head"]
+    }
+    parts = sorted(heads | set(_files_in(folder, encoder["tokenizer"])))
+    encoder["sha256"] = _sha256(folder / encoder["weights"])
+    sealed = {
+        **manifest,
+        "encoder": encoder,
+        "files": {part: _sha256(folder / part) for part in parts},
+    }
+    text = json.dumps(sealed, indent=2, ensure_ascii=False) + "\n"
+    parse_manifest(text.encode(), folder / MANIFEST)
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    return open_pack(folder)
+
+
+def _verify_files(folder: Path, manifest: Manifest) -> None:
+    heads = {
+        finding.head.weights
+        for finding in manifest.findings
+        if isinstance(finding.head, LinearHead)
+    }
+    needed = heads | set(_files_in(folder, manifest.encoder.tokenizer))
+    unlisted = sorted(needed - manifest.files.keys())
+    if unlisted:
+        raise Permanent(f"{folder / unlisted[0]} is not among the manifest's files")
+    for name, digest in manifest.files.items():
+        _inside(folder, name)
+        _verify(folder / name, digest)
+
+
+def _verify(path: Path, digest: str) -> None:
+    if not _SHA256.fullmatch(digest):
+        raise Permanent(f"the manifest's sha256 of {path.name} is not one")
+    actual = _sha256(path)
+    if actual != digest:
+        raise Permanent(
+            f"{path} is not the file that the manifest names: "
+            f"its sha256 is {actual[:12]}..., not {digest[:12]}..."
+        )
+
+
+def _sha256(path: Path) -> Sha256:
+    try:
+        with path.open("rb") as file:
+            return Sha256(file_digest(file, "sha256").hexdigest())
+    except OSError as error:
+        raise Permanent(f"{path}: {error.strerror}") from error
+
+
+def _files_in(folder: Path, name: str) -> list[str]:
+    _inside(folder, name)
+    if not (folder / name).is_dir():
+        raise Permanent(f"{folder / name} is not a folder")
+    found = [path for path in (folder / name).rglob("*") if path.is_file()]
+    return [path.relative_to(folder).as_posix() for path in found]
+
+
+def _inside(folder: Path, name: str) -> None:
+    if not (folder / name).resolve().is_relative_to(folder.resolve()):
+        raise Permanent(f"{name} lies outside the pack {folder}")
+
+
+def _read_heads(folder: Path, manifest: Manifest) -> dict[str, LinearWeights]:
+    tensors: dict[str, dict[str, NDArray[Any]]] = {}
+    heads = {}
+    for finding in manifest.findings:
+        if not isinstance(finding.head, LinearHead):
+            continue
+        name = finding.head.weights
+        if name not in tensors:
+            tensors[name] = _load(folder / name)
+        heads[finding.key] = _linear(
+            tensors[name], finding.head, manifest.encoder.embedding_dim
+        )
+    return heads
+
+
+def _load(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise Permanent(f"{path} is not a safetensors file: {error}") from error
+
+
+def _linear(
+    tensors: Mapping[str, NDArray[Any]], head: LinearHead, dimension: int
+) -> LinearWeights:
+    try:
+        weight = tensors[f"{head.key}.weight"].astype(np.float32).ravel()
+        bias = float(tensors[f"{head.key}.bias"].item())
+    except (KeyError, ValueError) as error:
+        raise Permanent(
+            f"{head.weights} does not hold a linear head {head.key!r}"
+        ) from error
+    finite = bool(np.isfinite(weight).all()) and math.isfinite(bias)
+    if weight.shape != (dimension,) or not finite:
+        raise Permanent(
+            f"head {head.key!r} of {head.weights} needs {dimension} finite weights"
+        )
+    return LinearWeights(weight=weight, bias=bias)
