@@ -235,6 +235,9 @@ class Result:
         Why the run as a whole was not evaluated; empty otherwise.
     concluded_at
         UTC; the only time that objects carry.
+    utc_offset_min
+        The site's offset from UTC at that time, in minutes: the time zone of
+        objects whose source states none.
     software
         Version of pacsight.
     """
@@ -254,6 +257,7 @@ class Result:
     predecessors: tuple[Predecessor, ...] = ()
     reason: str = ""
     concluded_at: datetime
+    utc_offset_min: int = 0
     software: str
 
     def __post_init__(self) -> None:
