@@ -38,7 +38,14 @@ from pydantic_settings import (
 
 from dicom_node.domain import Priority
 from dicom_node.errors import SettingsError
-from dicom_node.peers import Credentials, Peer, RetryPolicy, check_aet, check_peers
+from dicom_node.peers import (
+    Caller,
+    Credentials,
+    Peer,
+    RetryPolicy,
+    check_aet,
+    check_peers,
+)
 
 PREFIX = "PACSIGHT_"
 NESTED = "__"
@@ -313,6 +320,17 @@ class Settings(BaseSettings):
     def ledger_address(self) -> str:
         """Return the ledger's URL; SQLite in the data folder unless set."""
         return self.ledger_url or f"sqlite:///{self.data_dir / 'ledger.sqlite'}"
+
+    @property
+    def caller(self) -> Caller:
+        """Return who the node is when it calls a peer."""
+        return Caller(
+            aet=self.dicom.aet,
+            connect_timeout_s=self.dicom.connect_timeout_s,
+            acse_timeout_s=self.dicom.acse_timeout_s,
+            dimse_timeout_s=self.dicom.dimse_timeout_s,
+            http_timeout_s=self.http.timeout_s,
+        )
 
     @property
     def called_aets(self) -> frozenset[str]:

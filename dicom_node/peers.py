@@ -116,6 +116,23 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who the node is when it calls a peer, and how patient it is.
+
+    Parameters
+    ----------
+    aet
+        Its title, unless the peer is to be called under another one.
+    """
+
+    aet: str = "PACSIGHT"
+    connect_timeout_s: float = 10.0
+    acse_timeout_s: float = 30.0
+    dimse_timeout_s: float = 60.0
+    http_timeout_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
     """A system that the node knows: a modality, a PACS, a folder.
 
