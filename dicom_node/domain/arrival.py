@@ -125,3 +125,24 @@ class Received:
     path: str
     size: int
     at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A data set that was not taken in, and what its sender was told.
+
+    Parameters
+    ----------
+    status
+        The C-STORE status, PS3.4 Table B.2-1, or STOW-RS's Failure Reason.
+    comment
+        What was wrong, without patient data.
+    sop_instance_uid
+        As far as it could be known, else empty.
+    """
+
+    origin: Origin
+    at: datetime
+    status: int
+    comment: str
+    sop_instance_uid: str = ""

@@ -135,8 +135,8 @@ class EmbeddedFrame:
     vector
         float32, little endian, L2-normalised, as bytes; empty if unreadable.
     pixels
-        Digest of the version's decoded pixels (all frames seen), empty if
-        unreadable; tells a changed picture from a changed transfer syntax.
+        Digest of the frame's decoded pixels, empty if unreadable; tells a
+        changed picture from a changed transfer syntax.
     reason
         Why the frame could not be read; empty otherwise.
     """

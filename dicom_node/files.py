@@ -1,0 +1,33 @@
+"""Files that survive a crash: written aside, fsynced, renamed, the folder fsynced."""
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def write_durably(target: Path, content: bytes) -> None:
+    """Write a file so that after a crash it is whole or not there.
+
+    Folders that miss are made. An existing file is replaced.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in the folder durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

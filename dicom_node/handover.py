@@ -1,0 +1,189 @@
+"""Each tick moves every study on: what arrived becomes work, work becomes reports.
+
+One tick reads the ledger, decides with the pure core (`lifecycle`, `batching`),
+writes the ledger, and puts keys on the queue. It holds no state of its own, so a
+node that starts again goes on where the last one stopped.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from dicom_node.batching import BatchLimits, form_batches
+from dicom_node.dispatch import BrokerDownError, Dispatcher
+from dicom_node.domain import PackCard, Priority, StudyUid
+from dicom_node.ledger import Ledger, Tx, leases, motion, outbox, results, work
+from dicom_node.ledger.leases import BATCHES, JOBS, WorkTable
+from dicom_node.ledger.motion import Arriving
+from dicom_node.ledger.studies import happen
+from dicom_node.lifecycle import Event, Patience, Signals, completeness
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How patient the handover is, and how much it lets out at once.
+
+    Parameters
+    ----------
+    revision_interval_s
+        The least time between two revisions of a study, so that stragglers do
+        not make a chain of reports.
+    attempts
+        How often work is begun before it is given up.
+    redispatch_s
+        How long a message may lie on the queue before it is sent again.
+    """
+
+    patience: Patience
+    limits: BatchLimits
+    revision_interval_s: float
+    attempts: int = 5
+    redispatch_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handover:
+    """The node's heartbeat: `tick` is called a few times a second.
+
+    Parameters
+    ----------
+    open_studies
+        Returns the studies of which instances are arriving right now.
+    """
+
+    ledger: Ledger
+    dispatcher: Dispatcher
+    packs: Sequence[PackCard]
+    addresses: Sequence[outbox.Address]
+    pace: Pace
+    open_studies: Callable[[], Collection[StudyUid]]
+    clock: Callable[[], datetime]
+
+    def tick(self) -> None:
+        """Move every study on as far as it can go now."""
+        busy = self.open_studies()
+        now = self.clock()
+        self._settle_arrivals(busy, now)
+        self._open_revisions(now)
+        self._settle_jobs(now)
+        self._settle_deliveries(now)
+        self._form_batches()
+        self._give_up(now)
+        self._dispatch(now)
+
+    def _settle_arrivals(self, busy: Collection[StudyUid], now: datetime) -> None:
+        with self.ledger.read() as tx:
+            arriving = motion.arriving(tx)
+        for one in arriving:
+            if why := self._complete(one, busy, now):
+                with self.ledger.write() as tx:
+                    self._settle_arrival(tx, one, why, now)
+
+    def _complete(
+        self, one: Arriving, busy: Collection[StudyUid], now: datetime
+    ) -> str:
+        interval = timedelta(seconds=self.pace.revision_interval_s)
+        last = one.last_revision_at
+        if last is not None and now - last < interval and not one.asked:
+            return ""
+        signals = Signals(
+            first_at=one.waiting_since,
+            last_at=one.last_at,
+            open_association=one.study_uid in busy,
+            received=one.received,
+            expected=one.expected,
+            asked=one.asked,
+        )
+        return completeness(signals, self.pace.patience, now)
+
+    def _settle_arrival(self, tx: Tx, one: Arriving, why: str, now: datetime) -> None:
+        if motion.arrived_since(tx, one):
+            return
+        if results.has_images(tx, one.key):
+            happen(tx, one.key, Event.COMPLETE, detail=why, at=now)
+        else:
+            detail = "there is no image in it"
+            happen(tx, one.key, Event.NOTHING, detail=detail, at=now)
+
+    def _open_revisions(self, now: datetime) -> None:
+        with self.ledger.read() as tx:
+            ready = motion.embedded(tx, now=now)
+        for key in ready:
+            with self.ledger.write() as tx:
+                if key not in motion.embedded(tx, now=now, key=key):
+                    continue
+                outbox.address(tx, key, self.addresses, now=now)
+                number = results.open_revision(tx, key, self.packs, now=now)
+                detail = f"revision {number}"
+                happen(tx, key, Event.EMBEDDED, detail=detail, at=now)
+
+    def _settle_jobs(self, now: datetime) -> None:
+        with self.ledger.read() as tx:
+            settled = motion.concluded(tx)
+        for key in settled:
+            with self.ledger.write() as tx:
+                if key not in motion.concluded(tx, key=key):
+                    continue
+                if detail := results.failure(tx, key):
+                    happen(tx, key, Event.FAILED, detail=detail, at=now)
+                else:
+                    outbox.address(tx, key, self.addresses, now=now)
+                    happen(tx, key, Event.CONCLUDED, detail="", at=now)
+
+    def _settle_deliveries(self, now: datetime) -> None:
+        with self.ledger.read() as tx:
+            settled = motion.delivered(tx)
+        for key in settled:
+            with self.ledger.write() as tx:
+                if key not in motion.delivered(tx, key=key):
+                    continue
+                if detail := outbox.refusal(tx, key):
+                    happen(tx, key, Event.UNDELIVERED, detail=detail, at=now)
+                else:
+                    happen(tx, key, Event.DELIVERED, detail="", at=now)
+
+    def _form_batches(self) -> None:
+        limits = self.pace.limits
+        most = limits.frames * limits.in_flight * len(Priority)
+        with self.ledger.read() as tx:
+            in_flight = work.batches_in_flight(tx)
+            room = any(in_flight.get(p, 0) < limits.in_flight for p in Priority)
+            pending = work.pending_frames(tx, limit=most) if room else []
+        batches = form_batches(pending, in_flight=in_flight, limits=limits)
+        if batches:
+            with self.ledger.write() as tx:
+                work.add_batches(tx, batches)
+
+    def _give_up(self, now: datetime) -> None:
+        tries = self.pace.attempts
+        with self.ledger.read() as tx:
+            batches = leases.exhausted(tx, BATCHES, now=now, attempts=tries)
+            jobs = leases.exhausted(tx, JOBS, now=now, attempts=tries)
+        if not batches and not jobs:
+            return
+        detail = f"begun {tries} times, never finished"
+        with self.ledger.write() as tx:
+            work.give_up_batches(tx, batches, now=now)
+            results.fail_jobs(tx, jobs, detail=detail, now=now)
+
+    def _dispatch(self, now: datetime) -> None:
+        try:
+            self._dispatch_table(BATCHES, self.dispatcher.embed_batch, now)
+            self._dispatch_table(JOBS, self.dispatcher.conclude_study, now)
+        except BrokerDownError as error:
+            log.warning("broker_down", error=str(error))
+
+    def _dispatch_table(
+        self, table: WorkTable, send: Callable[[int, Priority], None], now: datetime
+    ) -> None:
+        patience_s = self.pace.redispatch_s
+        with self.ledger.read() as tx:
+            ready = leases.undispatched(tx, table, now=now, patience_s=patience_s)
+        for key, priority in ready:
+            send(key, priority)
+            with self.ledger.write() as tx:
+                leases.dispatched(tx, table, key, now=now)

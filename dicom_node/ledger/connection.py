@@ -1,0 +1,155 @@
+"""Open the ledger's database: SQLite in WAL mode, or PostgreSQL by its URL."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import QueuePool
+
+from dicom_node.errors import Permanent, Transient
+
+BUSY_TIMEOUT_S = 30
+MIGRATION_LOCK = 0x70616373
+
+
+class LedgerBusyError(Transient):
+    """The database did not answer, or stayed locked; the work is tried again."""
+
+
+class LedgerOutdatedError(Permanent):
+    """The database's schema is not the one this version works with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The database that remembers everything; a handle to be passed around.
+
+    Queries live beside the tables they ask (``arrivals``, ``work``, ``results``,
+    ``outbox``, ``overview``) as functions of a connection.
+    """
+
+    engine: Engine
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Run a transaction that writes; committed at the end, or not at all.
+
+        Raises
+        ------
+        LedgerBusyError
+            If the database could not be reached or stayed locked.
+        """
+        try:
+            with self.engine.begin() as tx:
+                if tx.dialect.name == "sqlite":
+                    tx.exec_driver_sql("BEGIN IMMEDIATE")
+                yield tx
+        except OperationalError as error:
+            raise LedgerBusyError(
+                f"the ledger is not available: {error.orig}"
+            ) from error
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Run a transaction that only reads, on one snapshot."""
+        try:
+            with self.engine.begin() as tx:
+                if tx.dialect.name == "sqlite":
+                    tx.exec_driver_sql("BEGIN")
+                yield tx
+        except OperationalError as error:
+            raise LedgerBusyError(
+                f"the ledger is not available: {error.orig}"
+            ) from error
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def open_ledger(url: str, *, migrate: bool) -> Ledger:
+    """Return the ledger at `url`, its schema brought up to date or checked.
+
+    Parameters
+    ----------
+    url
+        ``sqlite:////path/ledger.sqlite`` or ``postgresql+psycopg://...``.
+    migrate
+        True for the node, which owns the schema; workers only check it.
+
+    Raises
+    ------
+    LedgerOutdatedError
+        If `migrate` is false and the schema is another version's.
+    LedgerBusyError
+        If the database cannot be reached.
+    """
+    ledger = Ledger(_engine(url))
+    try:
+        if migrate:
+            _migrate(ledger)
+        else:
+            _check(ledger)
+    except BaseException:
+        ledger.close()
+        raise
+    return ledger
+
+
+def _engine(url: str) -> Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed, pool_pre_ping=True)
+    if parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    engine = create_engine(
+        parsed,
+        poolclass=QueuePool,
+        connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
+    )
+    event.listen(engine, "connect", _sqlite_connected)
+    return engine
+
+
+def _sqlite_connected(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # transactions begin where we say so
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _scripts() -> Config:
+    config = Config()
+    folder = Path(__file__).parent.parent / "migrations"
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    return config
+
+
+def _migrate(ledger: Ledger) -> None:
+    config = _scripts()
+    with ledger.write() as tx:
+        if tx.dialect.name == "postgresql":
+            tx.execute(
+                text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK}
+            )
+        config.attributes["connection"] = tx
+        command.upgrade(config, "head")
+
+
+def _check(ledger: Ledger) -> None:
+    head = ScriptDirectory.from_config(_scripts()).get_current_head()
+    with ledger.read() as tx:
+        found = MigrationContext.configure(tx).get_current_revision()
+    if found != head:
+        raise LedgerOutdatedError(
+            f"the ledger's schema is {found or 'empty'}, this version needs {head}: "
+            "start the node first, it brings the schema up to date"
+        )

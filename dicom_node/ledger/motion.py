@@ -1,0 +1,184 @@
+"""Studies that are on their way: what the handover looks at, each tick."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    exists,
+    func,
+    select,
+    update,
+)
+
+from dicom_node.domain import Analysis, StudyUid
+from dicom_node.errors import Permanent
+from dicom_node.ledger import leases
+from dicom_node.ledger.outbox import WAITING
+from dicom_node.ledger.tables import (
+    artefact,
+    delivery,
+    embedding,
+    job,
+    revision,
+    study,
+    version,
+)
+from dicom_node.lifecycle import State
+
+
+class UnknownStudyError(Permanent):
+    """No study with that UID is in the ledger."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arriving:
+    """A study that is being received, and what is known of its arrival."""
+
+    key: int
+    study_uid: StudyUid
+    waiting_since: datetime
+    last_at: datetime
+    expected: int | None
+    asked: bool
+    received: int
+    last_revision_at: datetime | None
+
+
+def arriving(tx: Connection) -> list[Arriving]:
+    """Return the studies that are being received, most urgent first."""
+    received = (
+        select(func.count())
+        .where(
+            version.c.study_id == study.c.id,
+            version.c.current,
+            version.c.analysis != Analysis.OWN,
+        )
+        .correlate(study)
+        .scalar_subquery()
+    )
+    query = (
+        select(*study.c, received.label("received"), revision.c.at.label("revised_at"))
+        .outerjoin(revision, _current)
+        .where(study.c.state == State.RECEIVING)
+        .order_by(study.c.priority, study.c.id)
+    )
+    return [
+        Arriving(
+            key=row.id,
+            study_uid=row.study_uid,
+            waiting_since=row.waiting_since,
+            last_at=row.last_at,
+            expected=row.expected,
+            asked=row.asked,
+            received=row.received,
+            last_revision_at=row.revised_at,
+        )
+        for row in tx.execute(query)
+    ]
+
+
+def arrived_since(tx: Connection, one: Arriving) -> bool:
+    """Return whether the study has changed since it was looked at."""
+    query = (
+        select(study.c.state, study.c.last_at)
+        .where(study.c.id == one.key)
+        .with_for_update()
+    )
+    row = tx.execute(query).one()
+    return bool(row.state != State.RECEIVING or row.last_at != one.last_at)
+
+
+def embedded(tx: Connection, *, now: datetime, key: int | None = None) -> list[int]:
+    """Return complete studies whose every frame is embedded or known unreadable.
+
+    With `key`, only that study is looked at. A study of which a worker is concluding an older revision has to wait for it.
+    """
+    unsettled = (
+        select(embedding.c.id)
+        .select_from(embedding.join(version))
+        .where(
+            version.c.study_id == study.c.id,
+            version.c.current,
+            embedding.c.state.in_(["pending", "batched"]),
+        )
+        .correlate(study)
+    )
+    busy = (
+        select(job.c.id)
+        .select_from(job.join(revision))
+        .where(
+            revision.c.study_id == study.c.id,
+            job.c.state == leases.LEASED,
+            job.c.lease_until >= now,
+        )
+        .correlate(study)
+    )
+    return _keys(tx, State.EMBEDDING, key, ~exists(unsettled), ~exists(busy))
+
+
+def concluded(tx: Connection, *, key: int | None = None) -> list[int]:
+    """Return studies of whose current revision every job is done, or has failed."""
+    open_jobs = (
+        select(job.c.id)
+        .select_from(job.join(revision))
+        .where(_current, job.c.state.in_([leases.READY, leases.LEASED]))
+        .correlate(study)
+    )
+    return _keys(tx, State.CONCLUDING, key, ~exists(open_jobs))
+
+
+def delivered(tx: Connection, *, key: int | None = None) -> list[int]:
+    """Return studies of whose current revision no delivery is left to try."""
+    waiting = (
+        select(delivery.c.id)
+        .select_from(delivery.join(artefact).join(job).join(revision))
+        .where(_current, delivery.c.state == WAITING)
+        .correlate(study)
+    )
+    return _keys(tx, State.DELIVERING, key, ~exists(waiting))
+
+
+_current = and_(
+    revision.c.study_id == study.c.id, revision.c.number == study.c.revision
+)
+
+
+def _keys(
+    tx: Connection, state: State, key: int | None, *conditions: ColumnElement[bool]
+) -> list[int]:
+    query = (
+        select(study.c.id)
+        .where(study.c.state == state, *conditions)
+        .order_by(study.c.priority, study.c.id)
+    )
+    if key is not None:
+        query = query.where(study.c.id == key).with_for_update()
+    return list(tx.execute(query).scalars())
+
+
+def find(tx: Connection, study_uid: str) -> tuple[int, State]:
+    """Return the study's key and state.
+
+    Raises
+    ------
+    UnknownStudyError
+        If there is no such study.
+    """
+    query = select(study.c.id, study.c.state).where(study.c.study_uid == study_uid)
+    row = tx.execute(query).first()
+    if row is None:
+        raise UnknownStudyError(f"no study {study_uid} is in the ledger")
+    return row.id, State(row.state)
+
+
+def expect(tx: Connection, key: int, instances: int) -> None:
+    """Note how many instances a source says that the study has."""
+    tx.execute(update(study).where(study.c.id == key).values(expected=instances))
+
+
+def ask(tx: Connection, key: int) -> None:
+    """Note that somebody said the study is complete."""
+    tx.execute(update(study).where(study.c.id == key).values(asked=True))

@@ -1,0 +1,442 @@
+"""Revisions of studies, the jobs that conclude them, and what came of those."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy import Connection, insert, select, update
+
+from dicom_node.domain import (
+    Analysis,
+    Flag,
+    InputFile,
+    Lease,
+    ObjectKind,
+    PackCard,
+    Predecessor,
+    Result,
+    SeriesUid,
+    Sha256,
+    SopClassUid,
+    SopInstanceUid,
+    StudyUid,
+    Urgency,
+)
+from dicom_node.ledger import leases, outbox
+from dicom_node.ledger.sql import insert_ignore
+from dicom_node.ledger.tables import (
+    artefact,
+    delivery,
+    embedding,
+    job,
+    revision,
+    revision_input,
+    study,
+    version,
+)
+
+_RESULT = TypeAdapter(Result)
+ROUTINE_RANK = len(Urgency)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEmbedding:
+    """What the ledger holds of one frame: a vector, or why there is none."""
+
+    version: int
+    frame: int
+    vector: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobInput:
+    """All that a worker needs to conclude one revision with one pack."""
+
+    study_uid: StudyUid
+    revision: int
+    outcome: int
+    device_uid: str
+    patient: Sha256
+    attributes: Sha256
+    files: tuple[InputFile, ...]
+    embeddings: tuple[StoredEmbedding, ...]
+    predecessors: tuple[Predecessor, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredObject:
+    """An encoded object that lies in the outbox folder."""
+
+    kind: ObjectKind
+    series_uid: SeriesUid
+    sop_class_uid: SopClassUid
+    sop_instance_uid: SopInstanceUid
+    sha256: Sha256
+    path: str
+    size: int
+
+
+def open_revision(
+    tx: Connection,
+    study_id: int,
+    packs: Sequence[PackCard],
+    *,
+    now: datetime,
+) -> int:
+    """Return the number of the revision to conclude, with a job for each pack.
+
+    It is a new one only where the images, their patient or the copied attributes
+    differ from the last: another transfer syntax alone does not count. Jobs of
+    older revisions that nobody has begun are dropped.
+    """
+    images = _images(tx, study_id)
+    fingerprint = _fingerprint(tx, images)
+    last = _last_revision(tx, study_id)
+    if last is not None and last.fingerprint == fingerprint:
+        _add_jobs(tx, last.id, study_id, packs)
+        _revive(tx, last.id)
+        return int(last.number)
+    number = 1 if last is None else last.number + 1
+    drop_jobs(tx, study_id)
+    values = {
+        "study_id": study_id,
+        "number": number,
+        "fingerprint": fingerprint,
+        "last_image_at": max(i.received_at for i in images),
+        "at": now,
+    }
+    key = tx.execute(
+        insert(revision).values(**values).returning(revision.c.id)
+    ).scalar_one()
+    inputs = [{"revision_id": key, "version_id": i.id} for i in images]
+    tx.execute(insert(revision_input), inputs)
+    tx.execute(update(study).where(study.c.id == study_id).values(revision=number))
+    _add_jobs(tx, key, study_id, packs)
+    return number
+
+
+def has_images(tx: Connection, study_id: int) -> bool:
+    """Return whether any current instance of the study is an image."""
+    return bool(_images(tx, study_id))
+
+
+def job_input(tx: Connection, job_id: int, *, encoder: Sha256) -> JobInput:
+    """Return what a job is about.
+
+    Parameters
+    ----------
+    encoder
+        Digest of the `EncoderKey` whose embeddings the pack needs.
+    """
+    query = (
+        select(job, revision.c.number, revision.c.study_id, study.c.study_uid)
+        .join(revision, revision.c.id == job.c.revision_id)
+        .join(study, study.c.id == revision.c.study_id)
+        .where(job.c.id == job_id)
+    )
+    row = tx.execute(query).one()
+    inputs = _inputs(tx, row.revision_id)
+    return JobInput(
+        study_uid=row.study_uid,
+        revision=row.number,
+        outcome=row.outcome,
+        device_uid=row.device_uid,
+        patient=inputs[0].patient,
+        attributes=_joint_digest(inputs),
+        files=tuple(_input_file(i) for i in inputs),
+        embeddings=_embeddings(tx, row.revision_id, encoder),
+        predecessors=_predecessors(tx, row.study_id, row.pack, row.number),
+    )
+
+
+def settle_job(
+    tx: Connection,
+    lease: Lease,
+    result: Result,
+    objects: Sequence[StoredObject],
+    *,
+    now: datetime,
+) -> bool:
+    """Store a job's result and its objects; the first result stored wins.
+
+    Returns
+    -------
+    bool
+        False, with nothing stored, where the lease has passed to another worker
+        or the job was dropped.
+    """
+    if not leases.finish(tx, job, lease):
+        return False
+    tx.execute(
+        update(job)
+        .where(job.c.id == lease.work)
+        .values(
+            result=_RESULT.dump_json(result).decode(),
+            finished_at=now,
+            **_summary(result),
+        )
+    )
+    rows = [
+        {
+            "job_id": lease.work,
+            "kind": o.kind,
+            "series_uid": o.series_uid,
+            "sop_class_uid": o.sop_class_uid,
+            "sop_instance_uid": o.sop_instance_uid,
+            "sha256": o.sha256,
+            "path": o.path,
+            "size": o.size,
+        }
+        for o in objects
+    ]
+    insert_ignore(tx, artefact, rows)
+    return True
+
+
+def fail_jobs(
+    tx: Connection, jobs: Sequence[int], *, detail: str, now: datetime
+) -> None:
+    """Record that the jobs cannot be done, and why."""
+    tx.execute(
+        update(job)
+        .where(job.c.id.in_(jobs))
+        .values(state=leases.FAILED, detail=detail, lease_until=None, finished_at=now)
+    )
+
+
+def stored_result(tx: Connection, job_id: int) -> Result | None:
+    """Return the job's result, or None where it has none yet."""
+    text = tx.execute(select(job.c.result).where(job.c.id == job_id)).scalar_one()
+    return None if text is None else _RESULT.validate_json(text)
+
+
+def failure(tx: Connection, study_id: int) -> str:
+    """Return what a failed job of the current revision says; empty if none failed."""
+    query = (
+        select(job.c.detail)
+        .join(revision)
+        .join(study, study.c.id == revision.c.study_id)
+        .where(
+            study.c.id == study_id,
+            revision.c.number == study.c.revision,
+            job.c.state == leases.FAILED,
+        )
+        .order_by(job.c.id.desc())
+    )
+    return tx.execute(query).scalars().first() or ""
+
+
+def _images(tx: Connection, study_id: int) -> list[Any]:
+    query = (
+        select(version)
+        .where(
+            version.c.study_id == study_id,
+            version.c.current,
+            version.c.analysis == Analysis.IMAGE,
+        )
+        .order_by(version.c.sop_instance_uid)
+    )
+    return list(tx.execute(query).all())
+
+
+def _fingerprint(tx: Connection, images: Sequence[Any]) -> str:
+    """Digest what the images show and whose they are, not how they are encoded."""
+    if not images:
+        return ""
+    keys = [i.id for i in images]
+    query = (
+        select(
+            embedding.c.version_id,
+            embedding.c.frame,
+            embedding.c.pixels,
+            embedding.c.reason,
+        )
+        .where(embedding.c.version_id.in_(keys))
+        .order_by(embedding.c.version_id, embedding.c.encoder, embedding.c.frame)
+    )
+    shown: dict[int, list[str]] = {key: [] for key in keys}
+    unreadable = set()
+    for row in tx.execute(query):
+        shown[row.version_id].append(f"{row.frame}:{row.pixels}")
+        if row.reason or not row.pixels:
+            unreadable.add(row.version_id)
+    digest = sha256()
+    for image in images:
+        known = shown[image.id] and image.id not in unreadable
+        picture = "/".join(sorted(set(shown[image.id]))) if known else image.sha256
+        for part in (image.sop_instance_uid, image.patient, image.attributes, picture):
+            digest.update(part.encode() + b"\0")
+    return digest.hexdigest()
+
+
+def _last_revision(tx: Connection, study_id: int) -> Any:
+    query = (
+        select(revision)
+        .where(revision.c.study_id == study_id)
+        .order_by(revision.c.number.desc())
+    )
+    return tx.execute(query).first()
+
+
+def _revive(tx: Connection, revision_id: int) -> None:
+    """Take up again what was dropped while the study's instances disagreed."""
+    tx.execute(
+        update(job)
+        .where(job.c.revision_id == revision_id, job.c.state == leases.DROPPED)
+        .values(**{**leases.NEW, "token": job.c.token})
+    )
+    mine = (
+        select(artefact.c.id)
+        .join(job, job.c.id == artefact.c.job_id)
+        .where(job.c.revision_id == revision_id)
+    )
+    tx.execute(
+        update(delivery)
+        .where(delivery.c.artefact_id.in_(mine), delivery.c.state == outbox.CANCELLED)
+        .values(state=outbox.WAITING)
+    )
+
+
+def drop_jobs(tx: Connection, study_id: int) -> None:
+    """Take the study's unfinished jobs from whoever does them."""
+    older = select(revision.c.id).where(revision.c.study_id == study_id)
+    tx.execute(
+        update(job)
+        .where(
+            job.c.revision_id.in_(older),
+            job.c.state.in_([leases.READY, leases.LEASED]),
+        )
+        .values(state=leases.DROPPED, detail="dropped before it was done")
+    )
+
+
+def _add_jobs(
+    tx: Connection, revision_id: int, study_id: int, packs: Sequence[PackCard]
+) -> None:
+    priority = tx.execute(
+        select(study.c.priority).where(study.c.id == study_id)
+    ).scalar_one()
+    rows = [
+        {
+            "revision_id": revision_id,
+            "pack": pack.name,
+            "device_uid": pack.device_uid,
+            "priority": priority,
+            "outcome": 0,
+            "detail": "",
+            "flag": "",
+            "urgency": ROUTINE_RANK,
+            "top_finding": "",
+            **leases.NEW,
+        }
+        for pack in packs
+    ]
+    insert_ignore(tx, job, rows)
+
+
+def _inputs(tx: Connection, revision_id: int) -> list[Any]:
+    query = (
+        select(version)
+        .join(revision_input, revision_input.c.version_id == version.c.id)
+        .where(revision_input.c.revision_id == revision_id)
+        .order_by(
+            version.c.series_uid, version.c.instance_number, version.c.sop_instance_uid
+        )
+    )
+    return list(tx.execute(query).all())
+
+
+def _joint_digest(inputs: Sequence[Any]) -> Sha256:
+    distinct = sorted({i.attributes for i in inputs})
+    if len(distinct) == 1:
+        return Sha256(distinct[0])
+    return Sha256(sha256("/".join(distinct).encode()).hexdigest())
+
+
+def _input_file(row: Any) -> InputFile:
+    return InputFile(
+        version=row.id,
+        path=row.path,
+        sha256=row.sha256,
+        series_uid=row.series_uid,
+        sop_instance_uid=row.sop_instance_uid,
+        sop_class_uid=row.sop_class_uid,
+        modality=row.modality,
+        body_part=row.body_part,
+        view=row.view,
+        frames=row.frames,
+        instance_number=row.instance_number,
+    )
+
+
+def _embeddings(
+    tx: Connection, revision_id: int, encoder: Sha256
+) -> tuple[StoredEmbedding, ...]:
+    query = (
+        select(embedding)
+        .join(revision_input, revision_input.c.version_id == embedding.c.version_id)
+        .where(
+            revision_input.c.revision_id == revision_id, embedding.c.encoder == encoder
+        )
+        .order_by(embedding.c.version_id, embedding.c.frame)
+    )
+    return tuple(
+        StoredEmbedding(
+            version=row.version_id,
+            frame=row.frame,
+            vector=row.vector or b"",
+            reason=row.reason,
+        )
+        for row in tx.execute(query)
+    )
+
+
+def _predecessors(
+    tx: Connection, study_id: int, pack: str, number: int
+) -> tuple[Predecessor, ...]:
+    """Return the report that this one supersedes: the pack's last one."""
+    query = (
+        select(artefact)
+        .join(job, job.c.id == artefact.c.job_id)
+        .join(revision, revision.c.id == job.c.revision_id)
+        .where(
+            revision.c.study_id == study_id,
+            revision.c.number < number,
+            job.c.pack == pack,
+            artefact.c.kind == ObjectKind.REPORT,
+        )
+        .order_by(revision.c.number.desc())
+        .limit(1)
+    )
+    return tuple(
+        Predecessor(
+            series_uid=row.series_uid,
+            sop_class_uid=row.sop_class_uid,
+            sop_instance_uid=row.sop_instance_uid,
+        )
+        for row in tx.execute(query)
+    )
+
+
+def _summary(result: Result) -> dict[str, Any]:
+    """Return the line that the worklist shows: the top finding and its flag."""
+    flagged = result.flagged
+    scored = [f for f in result.findings if f.score is not None]
+    top = flagged[0] if flagged else max(scored, key=_margin, default=None)
+    if top is None or top.score is None or top.operating_point is None:
+        return {"flag": Flag.NOT_EVALUATED, "detail": result.reason}
+    return {
+        "flag": top.flag,
+        "urgency": list(Urgency).index(top.urgency) if flagged else ROUTINE_RANK,
+        "top_finding": top.concept.meaning,
+        "top_score": top.score.value,
+        "top_threshold": top.operating_point.threshold,
+    }
+
+
+def _margin(finding: Any) -> float:
+    return float(finding.score.value - finding.operating_point.threshold)

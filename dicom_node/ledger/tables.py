@@ -1,0 +1,227 @@
+"""The ledger's tables. What each row means; no queries.
+
+A study's rows hang together like this::
+
+    study ── version ── embedding ── batch
+      │         │
+      └── revision ── revision_input
+              │
+              job ── artefact ── delivery
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class Utc(TypeDecorator[datetime]):
+    """An aware UTC datetime, stored without zone so that all databases agree."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:  # noqa: ARG002
+        """Return the value as naive UTC."""
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(
+        self,
+        value: Any,
+        dialect: Dialect,  # noqa: ARG002
+    ) -> datetime | None:
+        """Return the value as aware UTC."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+def _leased() -> list[Column[Any]]:
+    """Return the columns of work that is leased: see `dicom_node.ledger.leases`."""
+    return [
+        Column("state", String(16), nullable=False),
+        Column("token", Integer, nullable=False),
+        Column("attempts", Integer, nullable=False),
+        Column("lease_until", Utc),
+        Column("dispatched_at", Utc),
+    ]
+
+
+study = Table(
+    "study",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_uid", String(64), nullable=False, unique=True),
+    Column("state", String(16), nullable=False, index=True),
+    Column("detail", Text, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("first_at", Utc, nullable=False),
+    Column("last_at", Utc, nullable=False),
+    Column("waiting_since", Utc, nullable=False),
+    Column("expected", Integer),
+    Column("asked", Boolean, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("calling_aet", String(16), nullable=False),
+)
+
+version = Table(
+    "version",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_id", ForeignKey("study.id"), nullable=False, index=True),
+    Column("sop_instance_uid", String(64), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("current", Boolean, nullable=False),
+    Column("analysis", String(16), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("series_uid", String(64), nullable=False),
+    Column("sop_class_uid", String(64), nullable=False),
+    Column("transfer_syntax_uid", String(64), nullable=False),
+    Column("patient", String(64), nullable=False),
+    Column("attributes", String(64), nullable=False),
+    Column("modality", String(16), nullable=False),
+    Column("body_part", String(16), nullable=False),
+    Column("view", String(16), nullable=False),
+    Column("frames", Integer, nullable=False),
+    Column("instance_number", Integer),
+    Column("path", Text, nullable=False, unique=True),
+    Column("size", BigInteger, nullable=False),
+    Column("received_at", Utc, nullable=False),
+    Column("door", String(8), nullable=False),
+    Column("calling_aet", String(16), nullable=False),
+    Column("called_aet", String(16), nullable=False),
+    Column("address", String(64), nullable=False),
+    UniqueConstraint("sop_instance_uid", "sha256"),
+)
+
+embedding = Table(
+    "embedding",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("version_id", ForeignKey("version.id"), nullable=False),
+    Column("frame", Integer, nullable=False),
+    Column("encoder", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("batch_id", ForeignKey("batch.id")),
+    Column("vector", LargeBinary),
+    Column("pixels", String(64), nullable=False),
+    Column("reason", Text, nullable=False),
+    UniqueConstraint("version_id", "frame", "encoder"),
+    Index("ix_embedding_pending", "state", "id"),
+    Index("ix_embedding_batch_id", "batch_id"),
+)
+
+batch = Table(
+    "batch",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("encoder", String(64), nullable=False),
+    Column("priority", Integer, nullable=False),
+    *_leased(),
+    Index("ix_batch_state", "state"),
+)
+
+revision = Table(
+    "revision",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_id", ForeignKey("study.id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    Column("last_image_at", Utc, nullable=False),
+    Column("at", Utc, nullable=False),
+    UniqueConstraint("study_id", "number"),
+)
+
+revision_input = Table(
+    "revision_input",
+    metadata,
+    Column("revision_id", ForeignKey("revision.id"), primary_key=True),
+    Column("version_id", ForeignKey("version.id"), primary_key=True),
+)
+
+job = Table(
+    "job",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("revision_id", ForeignKey("revision.id"), nullable=False),
+    Column("pack", String(64), nullable=False),
+    Column("device_uid", String(64), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("outcome", Integer, nullable=False),
+    *_leased(),
+    Column("detail", Text, nullable=False),
+    Column("result", Text),
+    Column("flag", String(24), nullable=False),
+    Column("urgency", Integer, nullable=False),
+    Column("top_finding", Text, nullable=False),
+    Column("top_score", Float),
+    Column("top_threshold", Float),
+    Column("finished_at", Utc),
+    UniqueConstraint("revision_id", "device_uid", "outcome"),
+    Index("ix_job_state", "state"),
+)
+
+artefact = Table(
+    "artefact",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job_id", ForeignKey("job.id"), nullable=False, index=True),
+    Column("kind", String(8), nullable=False),
+    Column("series_uid", String(64), nullable=False),
+    Column("sop_class_uid", String(64), nullable=False),
+    Column("sop_instance_uid", String(64), nullable=False, unique=True),
+    Column("sha256", String(64), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+)
+
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("artefact_id", ForeignKey("artefact.id"), nullable=False),
+    Column("destination", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", Utc, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("delivered_at", Utc),
+    UniqueConstraint("artefact_id", "destination"),
+    Index("ix_delivery_state_next_at", "state", "next_at"),
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Utc, nullable=False),
+    Column("study_id", ForeignKey("study.id"), index=True),
+    Column("sop_instance_uid", String(64), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("detail", Text, nullable=False),
+)

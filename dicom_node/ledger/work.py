@@ -1,0 +1,155 @@
+"""Batches of frames: formed by the node, embedded by a worker."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, bindparam, func, insert, select, update
+
+from dicom_node.batching import NewBatch
+from dicom_node.domain import (
+    EmbeddedFrame,
+    FrameTask,
+    Lease,
+    PendingFrame,
+    Priority,
+    Sha256,
+)
+from dicom_node.ledger import leases
+from dicom_node.ledger.events import note
+from dicom_node.ledger.tables import batch, embedding, study, version
+
+
+def pending_frames(tx: Connection, *, limit: int) -> list[PendingFrame]:
+    """Return the frames that wait to be embedded, in order of urgency and arrival."""
+    query = (
+        select(embedding.c.id, embedding.c.encoder, study.c.priority)
+        .join(version, version.c.id == embedding.c.version_id)
+        .join(study, study.c.id == version.c.study_id)
+        .where(embedding.c.state == "pending", version.c.current)
+        .order_by(study.c.priority, embedding.c.id)
+        .limit(limit)
+    )
+    return [
+        PendingFrame(
+            embedding=row.id, encoder=row.encoder, priority=Priority(row.priority)
+        )
+        for row in tx.execute(query)
+    ]
+
+
+def batches_in_flight(tx: Connection) -> dict[Priority, int]:
+    """Return how many unfinished batches there are of each priority."""
+    query = (
+        select(batch.c.priority, func.count())
+        .where(batch.c.state.in_([leases.READY, leases.LEASED]))
+        .group_by(batch.c.priority)
+    )
+    return {Priority(p): n for p, n in tx.execute(query).tuples()}
+
+
+def add_batches(tx: Connection, batches: Iterable[NewBatch]) -> None:
+    """Write the batches; their frames no longer wait."""
+    for new in batches:
+        row = {"encoder": new.encoder, "priority": new.priority, **leases.NEW}
+        key = tx.execute(insert(batch).values(**row).returning(batch.c.id)).scalar_one()
+        mine = embedding.c.id.in_(new.embeddings)
+        tx.execute(
+            update(embedding)
+            .where(mine, embedding.c.state == "pending")
+            .values(state="batched", batch_id=key)
+        )
+
+
+def batch_tasks(tx: Connection, batch_id: int) -> tuple[Sha256, list[FrameTask]]:
+    """Return the encoder that a batch asks for, and its frames still to be embedded."""
+    encoder = tx.execute(
+        select(batch.c.encoder).where(batch.c.id == batch_id)
+    ).scalar_one()
+    query = (
+        select(
+            embedding.c.id, embedding.c.version_id, embedding.c.frame, version.c.path
+        )
+        .join(version, version.c.id == embedding.c.version_id)
+        .where(embedding.c.batch_id == batch_id, embedding.c.state == "batched")
+        .order_by(embedding.c.id)
+    )
+    tasks = [
+        FrameTask(
+            embedding=row.id, version=row.version_id, path=row.path, frame=row.frame
+        )
+        for row in tx.execute(query)
+    ]
+    return encoder, tasks
+
+
+def settle_batch(
+    tx: Connection, lease: Lease, frames: Sequence[EmbeddedFrame], *, now: datetime
+) -> bool:
+    """Store what became of a batch's frames.
+
+    Returns
+    -------
+    bool
+        False, with nothing stored, where the lease has passed to another worker.
+    """
+    if not leases.finish(tx, batch, lease):
+        return False
+    store_embeddings(tx, frames, now=now)
+    return True
+
+
+def store_embeddings(
+    tx: Connection, frames: Sequence[EmbeddedFrame], *, now: datetime
+) -> None:
+    """Store vectors, digests of the decoded pixels, and reasons for having none."""
+    if not frames:
+        return
+    rows = [
+        {
+            "key": f.embedding,
+            "state_": "unreadable" if f.reason else "done",
+            "vector_": f.vector or None,
+            "pixels_": f.pixels,
+            "reason_": f.reason,
+        }
+        for f in frames
+    ]
+    tx.execute(
+        update(embedding)
+        .where(embedding.c.id == bindparam("key"))
+        .values(
+            state=bindparam("state_"),
+            vector=bindparam("vector_"),
+            pixels=bindparam("pixels_"),
+            reason=bindparam("reason_"),
+        ),
+        rows,
+    )
+    for frame in frames:
+        if frame.reason:
+            _note_unreadable(tx, frame, now)
+
+
+def give_up_batches(tx: Connection, batches: Sequence[int], *, now: datetime) -> None:
+    """Record the frames of batches whose workers died too often as unreadable."""
+    reason = "workers died again and again on the batch that held this frame"
+    for key in batches:
+        query = select(embedding.c.id).where(
+            embedding.c.batch_id == key, embedding.c.state == "batched"
+        )
+        frames = [
+            EmbeddedFrame(embedding=e, vector=b"", reason=reason)
+            for e in tx.execute(query).scalars()
+        ]
+        store_embeddings(tx, frames, now=now)
+        tx.execute(update(batch).where(batch.c.id == key).values(state=leases.FAILED))
+
+
+def _note_unreadable(tx: Connection, frame: EmbeddedFrame, now: datetime) -> None:
+    row = tx.execute(
+        select(version.c.study_id, version.c.sop_instance_uid, embedding.c.frame)
+        .join(embedding, embedding.c.version_id == version.c.id)
+        .where(embedding.c.id == frame.embedding)
+    ).one()
+    detail = f"frame {row.frame + 1}: {frame.reason}"
+    note(tx, now, "unreadable", detail, study_id=row.study_id, uid=row.sop_instance_uid)
