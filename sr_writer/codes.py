@@ -1,0 +1,151 @@
+"""The coded concepts that our documents speak in.
+
+Standard codes come from PS3.16 (a test checks them against pydicom's
+dictionaries), the rest from our private scheme, which every report names in its
+Coding Scheme Identification Sequence. Private values are mnemonic; a value once
+written to an archive never changes its meaning.
+"""
+
+from uuid import uuid5
+
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code as PydicomCode
+
+from dicom_node.domain import Code, Flag, Urgency
+from dicom_node.domain.identity import NAMESPACE
+
+PRIVATE_SCHEME = "99PACSIGHT"
+CODING_SCHEME_UID = f"2.25.{uuid5(NAMESPACE, 'coding scheme').int}"
+
+
+def pydicom_code(code: Code) -> PydicomCode:
+    """Return the code as pydicom and highdicom take it, cut to what fits.
+
+    Code Value is SH (16 characters), Code Meaning LO (64).
+    """
+    return PydicomCode(code.value, code.scheme, code.meaning[:64])
+
+
+def _private(value: str, meaning: str) -> PydicomCode:
+    return PydicomCode(value, PRIVATE_SCHEME, meaning)
+
+
+def _dcm(value: str, meaning: str) -> PydicomCode:
+    return PydicomCode(value, "DCM", meaning)
+
+
+# ── document titles (CID 7021, extensible) ──────────────────────────────────
+FINDINGS_REPORT = Code(
+    value="AIREPORT", scheme=PRIVATE_SCHEME, meaning="AI Findings Report"
+)
+"""The default: viewers show it as text, whatever has no coordinates too."""
+IMAGING_MEASUREMENT_REPORT = Code(
+    value="126000", scheme="DCM", meaning="Imaging Measurement Report"
+)
+"""For archives that look for it; OHIF 3.13 does not open it without coordinates."""
+
+# ── equipment (CID 7005) ────────────────────────────────────────────────────
+PROCESSING_EQUIPMENT = Code(
+    value="109102", scheme="DCM", meaning="Processing Equipment"
+)
+
+# ── standard concepts ───────────────────────────────────────────────────────
+ENGLISH = PydicomCode("en-US", "RFC5646", "English (United States)")
+DEVICE = _dcm("121007", "Device")
+PROCEDURE_REPORTED = _dcm("121058", "Procedure reported")
+IMAGING_MEASUREMENTS = _dcm("126010", "Imaging Measurements")
+QUALITATIVE_EVALUATIONS = PydicomCode("C0034375", "UMLS", "Qualitative Evaluations")
+FINDING = _dcm("121071", "Finding")
+PROBABILITY = _dcm("122157", "Probability")
+CAD_SUMMARY = _dcm("111017", "CAD Processing and Findings Summary")
+LATERALITY = PydicomCode("272741003", "SCT", "Laterality")
+NO_UNITS = PydicomCode("1", "UCUM", "no units")
+SOURCE_IMAGE = _dcm("121322", "Source image for image processing operation")
+
+# CAD Processing and Findings Summary, CID 6047
+ALL_SUCCEEDED_WITHOUT_FINDINGS = _dcm(
+    "111241", "All algorithms succeeded; without findings"
+)
+ALL_SUCCEEDED_WITH_FINDINGS = _dcm("111242", "All algorithms succeeded; with findings")
+SOME_SUCCEEDED_WITHOUT_FINDINGS = _dcm(
+    "111243", "Not all algorithms succeeded; without findings"
+)
+SOME_SUCCEEDED_WITH_FINDINGS = _dcm(
+    "111244", "Not all algorithms succeeded; with findings"
+)
+NONE_SUCCEEDED = _dcm("111245", "No algorithms succeeded; without findings")
+
+# Actionable Finding Classification, CID 7035
+URGENCY_VALUES = {
+    Urgency.CRITICAL: PydicomCode(
+        "RID49480", "RADLEX", "ACR Category 1 Actionable Finding"
+    ),
+    Urgency.URGENT: PydicomCode(
+        "RID49481", "RADLEX", "ACR Category 2 Actionable Finding"
+    ),
+    Urgency.ROUTINE: PydicomCode(
+        "RID49482", "RADLEX", "ACR Category 3 Actionable Finding"
+    ),
+}
+
+# Quantitative Diagnostic Imaging Procedures, CID 100: the procedure reported,
+# where the source names none
+_X_RAY = PydicomCode("43468-8", "LN", "XR unspecified body region")
+PROCEDURE_BY_MODALITY = {
+    "CR": _X_RAY,
+    "DX": _X_RAY,
+    "RG": _X_RAY,
+    "CT": PydicomCode("25045-6", "LN", "CT unspecified body region"),
+    "MR": PydicomCode("25056-3", "LN", "MRI unspecified body region"),
+    "NM": PydicomCode("49118-3", "LN", "NM unspecified body region"),
+    "PT": PydicomCode("44136-0", "LN", "PET unspecified body region"),
+}
+IMAGING_PROCEDURE = PydicomCode("363679005", "SCT", "Imaging procedure")
+
+# ── private concepts ────────────────────────────────────────────────────────
+CLASSIFIER_SCORE = _private("SCORE", "Classifier score (uncalibrated)")
+FLAG = _private("FLAG", "Flag")
+FLAG_VALUES = {
+    Flag.ABOVE: _private("FLAG_ABOVE", "At or above threshold"),
+    Flag.BELOW: _private("FLAG_BELOW", "Below threshold"),
+    Flag.INDETERMINATE: _private("FLAG_INDET", "Indeterminate"),
+    Flag.NOT_EVALUATED: _private("FLAG_NOTEVAL", "Not evaluated"),
+}
+URGENCY = _private("URGENCY", "Actionable finding classification")
+OBSTACLE = _private("OBSTACLE", "Obstacle to evaluation")
+OUTSIDE_VALIDATED_RANGE = _private("OUT_OF_RANGE", "Input outside validated range")
+IMAGES_UNREADABLE = _private("UNREADABLE", "Images could not be read")
+REASON = _private("REASON", "Reason")
+REVISION = _private("REVISION", "Revision of the study")
+STATEMENT = _private("STATEMENT", "Statement")
+UNREADABLE_IMAGES = _private("UNREAD_IMAGES", "Images that could not be read")
+UNREADABLE_IMAGE = _private("UNREAD_IMAGE", "Image that could not be read")
+
+SIMILAR_CASES = _private("CASES", "Similar reference cases")
+REFERENCE_ATLAS = _private("ATLAS", "Reference atlas")
+DISCLAIMER = _private("DISCLAIMER", "Disclaimer")
+REFERENCE_CASE = _private("CASE", "Reference case")
+CASE_IDENTIFIER = _private("CASE_ID", "Reference case identifier")
+COSINE_SIMILARITY = _private("COSINE", "Cosine similarity")
+SIMILARITY = _private("SIMILARITY", "Similarity")
+ESTABLISHED_BY = _private("ESTABLISHED_BY", "Labels established by")
+
+
+def coding_scheme_identification(schemes: set[str]) -> list[Dataset]:
+    """Return the items of Coding Scheme Identification Sequence (0008,0110).
+
+    Ours, and one for every other private scheme (``99…``) that the content uses;
+    the schemes of PS3.16 Table 8-1 need none.
+    """
+    own = Dataset()
+    own.CodingSchemeDesignator = PRIVATE_SCHEME
+    own.CodingSchemeUID = CODING_SCHEME_UID
+    own.CodingSchemeName = "pacsight private concepts"
+    own.CodingSchemeResponsibleOrganization = "pacsight"
+    items = [own]
+    for scheme in sorted(schemes - {PRIVATE_SCHEME}):
+        if scheme.startswith("99"):
+            item = Dataset()
+            item.CodingSchemeDesignator = scheme
+            items.append(item)
+    return items

@@ -1,0 +1,295 @@
+"""What the report and the picture have in common: whose, whence, when, by what.
+
+`Basis` is what both start from; `finish` turns a data set that highdicom built
+into the bytes that are stored. Nothing is read from a clock: highdicom's times
+are overwritten with the result's own.
+
+Modules of PS3.3: Patient (C.7.1.1), General Study (C.7.2.1), General Series
+(C.7.3.1), General Equipment (C.7.5.1), SOP Common (C.12.1).
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from io import BytesIO
+
+from pydicom.charset import convert_encodings, decode_bytes, encode_string
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filewriter import dcmwrite
+from pydicom.multival import MultiValue
+from pydicom.sr.coding import Code as PydicomCode
+from pydicom.uid import UID, ExplicitVRLittleEndian
+
+from dicom_node.domain import (
+    Code,
+    EncodedObject,
+    ObjectKind,
+    Result,
+    SeriesUid,
+    SopClassUid,
+    SopInstanceUid,
+)
+from dicom_node.domain.identity import COPIED_KEYWORDS, INSTANCE_CREATOR_UID
+from sr_writer.codes import FINDINGS_REPORT, PROCESSING_EQUIPMENT
+from sr_writer.identity import IMPLEMENTATION_CLASS_UID, instance_uid, series_uid
+
+MANUFACTURER = "pacsight"
+SERIES_SUFFIX = " - RESEARCH, NOT FOR DIAGNOSIS"
+SERIES_NUMBERS = {ObjectKind.REPORT: 9000, ObjectKind.CAPTURE: 9001}
+"""Behind every modality's series, so that ours sort last."""
+
+_UNICODE = "ISO_IR 192"
+_TEXT_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a site wants its documents; part of every derived UID.
+
+    Parameters
+    ----------
+    title
+        The report's title.
+    purpose
+        Purpose of Reference of the contributing equipment (CID 7005).
+    """
+
+    title: Code = FINDINGS_REPORT
+    purpose: Code = PROCESSING_EQUIPMENT
+
+    @property
+    def profile(self) -> str:
+        """Return the options as text, for the derived UIDs."""
+        return "/".join(f"{c.scheme}:{c.value}" for c in (self.title, self.purpose))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Basis:
+    """What every document of a result starts from.
+
+    Parameters
+    ----------
+    source
+        Header of the image that stands for the study: patient, study, order and
+        time zone are copied from it.
+    """
+
+    result: Result
+    source: Dataset
+    options: Options
+
+    @property
+    def concluded_at(self) -> datetime:
+        """Return the time of the result in the time zone of the copied times."""
+        stated = re.fullmatch(
+            r"([+-])(\d\d)(\d\d)", text_of(self.source, "TimezoneOffsetFromUTC")
+        )
+        if stated:
+            sign, hours, minutes = stated.groups()
+            offset = timedelta(hours=int(hours), minutes=int(minutes))
+            zone = timezone(-offset if sign == "-" else offset)
+        else:
+            zone = timezone(timedelta(minutes=self.result.utc_offset_min))
+        return self.result.concluded_at.astimezone(zone)
+
+    def instance_uid(self, kind: ObjectKind) -> SopInstanceUid:
+        """Return the SOP Instance UID of the result's object of this kind."""
+        return instance_uid(self.result, kind, profile=self.options.profile)
+
+    def series_uid(self, kind: ObjectKind) -> SeriesUid:
+        """Return the Series Instance UID of the result's objects of this kind."""
+        return series_uid(self.result, kind, profile=self.options.profile)
+
+
+def series_description(pack: str, version: str) -> str:
+    """Return the Series Description: 64 characters at most, the warning whole."""
+    version = long_string(version)[: 64 - len("AI … ") - len(SERIES_SUFFIX)]
+    name = long_string(pack)
+    room = 64 - len(f"AI  {version}{SERIES_SUFFIX}")
+    if len(name) > room:
+        name = name[: max(room, 1)].rstrip()
+    return f"AI {name} {version}{SERIES_SUFFIX}"
+
+
+def study_header(source: Dataset) -> Dataset:
+    """Return the patient and study attributes that the documents carry.
+
+    Type 2 attributes that the source lacks are there, and empty; dates, times
+    and sex that PS3.5 does not allow are left empty; everything else is copied.
+    """
+    header = Dataset()
+    for keyword in COPIED_KEYWORDS:
+        value = text_of(source, keyword)
+        if keyword in _TYPE_2 or value:
+            clean = _CLEAN.get(keyword)
+            setattr(header, keyword, clean(value) if clean else value)
+    if header.get("StudyDescription"):
+        header.StudyDescription = long_string(header.StudyDescription)
+    del header.SpecificCharacterSet, header.TimezoneOffsetFromUTC
+    return header
+
+
+def finish(dataset: Dataset, basis: Basis, kind: ObjectKind) -> EncodedObject:
+    """Return the data set as the file that is stored.
+
+    Sets everything that is alike in all our objects, over whatever highdicom
+    wrote there.
+    """
+    moment, result = basis.concluded_at, basis.result
+    dataset.update(study_header(basis.source))
+    dataset.SeriesDescription = series_description(
+        result.algorithm.name, result.algorithm.version
+    )
+    dataset.Manufacturer = dataset.ManufacturerModelName = MANUFACTURER
+    dataset.DeviceSerialNumber = long_string(result.site) or "unnamed site"
+    dataset.SoftwareVersions = long_string(result.software)
+    dataset.ContentQualification = "RESEARCH"
+    for prefix in ("InstanceCreation", "Content", "Series"):
+        setattr(dataset, f"{prefix}Date", f"{moment:%Y%m%d}")
+        setattr(dataset, f"{prefix}Time", f"{moment:%H%M%S.%f}")
+    dataset.TimezoneOffsetFromUTC = f"{moment:%z}"[:5]
+    dataset.InstanceCreatorUID = INSTANCE_CREATOR_UID
+    dataset.ContributingEquipmentSequence = [_contributing_equipment(basis)]
+    _set_character_set(dataset, text_of(basis.source, "SpecificCharacterSet"))
+    return EncodedObject(
+        kind=kind,
+        series_uid=SeriesUid(str(dataset.SeriesInstanceUID)),
+        sop_class_uid=SopClassUid(str(dataset.SOPClassUID)),
+        sop_instance_uid=SopInstanceUid(str(dataset.SOPInstanceUID)),
+        content=_encoded(dataset),
+    )
+
+
+def text_of(dataset: Dataset, keyword: str) -> str:
+    """Return an attribute as text, several values joined as DICOM does; or ''."""
+    value = dataset.get(keyword)
+    if value is None:
+        return ""
+    if isinstance(value, (MultiValue, list, tuple)):
+        return "\\".join(str(v).strip(" \0") for v in value)
+    return str(value).strip(" \0")
+
+
+def long_string(text: str) -> str:
+    """Return text that fits LO: 64 characters, no backslash, no control characters."""
+    return re.sub(r"[\x00-\x1f\x7f\\]+", " ", text).strip()[:64].strip()
+
+
+def code_of(item: Dataset) -> PydicomCode | None:
+    """Return the code in a code sequence item, or None where it is incomplete."""
+    value = text_of(item, "CodeValue")
+    scheme = text_of(item, "CodingSchemeDesignator")
+    meaning = text_of(item, "CodeMeaning")
+    if not (value and scheme and meaning) or len(value) > 16 or len(scheme) > 16:  # noqa: PLR2004 - SH
+        return None
+    return PydicomCode(value, scheme, long_string(meaning))
+
+
+def _contributing_equipment(basis: Basis) -> Dataset:
+    """Return the item that says which pack made this: PS3.3 C.12.1, CID 7005."""
+    algorithm, purpose = basis.result.algorithm, Dataset()
+    purpose.CodeValue = basis.options.purpose.value
+    purpose.CodingSchemeDesignator = basis.options.purpose.scheme
+    purpose.CodeMeaning = basis.options.purpose.meaning
+    item = Dataset()
+    item.PurposeOfReferenceCodeSequence = [purpose]
+    item.Manufacturer = MANUFACTURER
+    item.ManufacturerModelName = long_string(algorithm.name)
+    item.SoftwareVersions = long_string(algorithm.version)
+    item.DeviceUID = algorithm.device_uid
+    item.ContributionDateTime = f"{basis.concluded_at:%Y%m%d%H%M%S.%f%z}"[:26]
+    item.ContributionDescription = (
+        f"encoder=sha256:{algorithm.encoder}; preprocessing={algorithm.preprocessing};"
+        f" profile={algorithm.profile}"
+    ).replace("\\", "/")[:1024]
+    return item
+
+
+def _set_character_set(dataset: Dataset, stated: str) -> None:
+    """Carry the source's character set where it can hold every text, else UTF-8.
+
+    Nothing is declared where all texts are ASCII and the source declared nothing.
+    """
+    texts = [t for t in _texts(dataset) if not t.isascii()]
+    declared = stated.split("\\") if stated else []
+    if all(_carries(declared, text) for text in texts):
+        if declared:
+            dataset.SpecificCharacterSet = (
+                declared if len(declared) > 1 else declared[0]
+            )
+        elif "SpecificCharacterSet" in dataset:
+            del dataset.SpecificCharacterSet
+    else:
+        dataset.SpecificCharacterSet = _UNICODE
+
+
+def _carries(declared: list[str], text: str) -> bool:
+    """Return whether a text survives the character sets of (0008,0005)."""
+    try:
+        encodings = list(convert_encodings(declared)) if declared else ["ascii"]
+        if not declared or declared[0].strip() in {"", "ISO_IR 6", "ISO 2022 IR 6"}:
+            encodings[0] = "ascii"  # pydicom is generous and takes Latin-1 for it
+        return all(
+            decode_bytes(encode_string(part, encodings), encodings, set()) == part
+            for part in re.split(r"[\\^=]", text)
+        )
+    except (LookupError, UnicodeError, ValueError):
+        return False
+
+
+def _texts(dataset: Dataset) -> Iterator[str]:
+    for element in dataset.iterall():
+        if element.VR in _TEXT_VRS and element.value:
+            values = element.value
+            if isinstance(values, (MultiValue, list)):
+                yield from (str(v) for v in values)
+            else:
+                yield str(values)
+
+
+def _encoded(dataset: Dataset) -> bytes:
+    """Return the data set as a Part 10 file, whoever's library version writes it."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    meta.ImplementationVersionName = "PACSIGHT_1"
+    dataset.file_meta = meta
+    with BytesIO() as file:
+        dcmwrite(file, dataset, enforce_file_format=True)
+        return file.getvalue()
+
+
+def _date(value: str) -> str:
+    digits = value.replace(".", "") if len(value) == len("YYYY.MM.DD") else value
+    try:
+        datetime.strptime(digits, "%Y%m%d").replace(tzinfo=UTC)
+    except ValueError:
+        return ""
+    return digits if re.fullmatch(r"\d{8}", digits) else ""
+
+
+def _time(value: str) -> str:
+    digits = value.replace(":", "")
+    valid = re.fullmatch(
+        r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?", digits, re.ASCII
+    )
+    return digits if valid else ""
+
+
+def _sex(value: str) -> str:
+    return value.upper() if value.upper() in {"M", "F", "O"} else ""
+
+
+_TYPE_2 = frozenset(COPIED_KEYWORDS) - {
+    "IssuerOfPatientID",
+    "StudyDescription",
+}
+_CLEAN = {
+    "PatientBirthDate": _date,
+    "PatientSex": _sex,
+    "StudyDate": _date,
+    "StudyTime": _time,
+}
