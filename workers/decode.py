@@ -1,0 +1,483 @@
+"""One frame of a DICOM file: its stored values, and the facts that give them meaning.
+
+Decoding goes through `pydicom.pixels`, with one named codec after another per transfer
+syntax, so that the same file gives the same pixels everywhere. Files come from anyone:
+whatever is wrong with one ends in `Permanent`, with a reason that a person understands.
+What kills a decoder outright is the business of `workers.decoding`.
+
+Knows PS3.5 (encoding) and which attributes of PS3.3 matter; what they do to the pixels
+stands in `workers.preprocess`.
+"""
+
+import math
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from errno import EACCES, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EPERM
+from hashlib import sha256
+from pathlib import Path
+from struct import unpack
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset, dcmread
+from pydicom.pixels.decoders.base import Decoder, get_decoder
+from pydicom.pixels.processing import apply_color_lut
+from pydicom.pixels.utils import as_pixel_options
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+    RLETransferSyntaxes,
+)
+
+from dicom_node.domain import Sha256
+from dicom_node.errors import PacsightError, Permanent, Transient
+
+Pixels = NDArray[Any]
+"""(H, W) stored values, or (H, W, 3) RGB; integer or float of any width."""
+
+_PIXEL_GROUP = 0x7FE0
+_PIXEL_KEYWORDS = {
+    0x0008: "FloatPixelData",
+    0x0009: "DoubleFloatPixelData",
+    0x0010: "PixelData",
+}
+
+# The first codec that succeeds gives the pixels. In this order because of figures and
+# faults seen on real files: gdcm refuses 12-bit JPEG, and JPEG-LS below 8 bits.
+_CODECS: tuple[tuple[Collection[str], tuple[str, ...]], ...] = (
+    (JPEG2000TransferSyntaxes, ("pylibjpeg", "gdcm")),
+    (JPEGLSTransferSyntaxes, ("pyjpegls", "pylibjpeg", "gdcm")),
+    (JPEGTransferSyntaxes, ("gdcm", "pylibjpeg")),
+    (RLETransferSyntaxes, ("pydicom",)),
+)
+
+_LASTING = (None, ENOENT, ENOTDIR, EISDIR, EACCES, EPERM, ELOOP, ENAMETOOLONG)
+_INT16_MAX = 0x7FFF
+_UINT8_MAX = 0xFF
+_PYDICOM_SAYS = "Unable to decode as exceptions were raised by all available plugins: "
+_REASON_LENGTH = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lut:
+    """A lookup table of the Modality or VOI LUT module (PS3.3 C.11.1.1, C.11.2.1.1).
+
+    Parameters
+    ----------
+    first
+        The input that maps to the first entry; smaller ones do too, and inputs past
+        the end map to the last.
+    bits
+        Of each entry.
+    """
+
+    first: int
+    bits: int
+    entries: NDArray[np.uint16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Palette:
+    """Colours by stored value: entries (n, 3) uint8 (PS3.3 C.7.6.3.1.5)."""
+
+    first: int
+    entries: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rescale:
+    """Modality units = stored value * slope + intercept (PS3.3 C.11.1.1.2)."""
+
+    slope: float = 1.0
+    intercept: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoiWindow:
+    """A window of the header, in modality units (PS3.3 C.11.2.1.2).
+
+    Parameters
+    ----------
+    function
+        LINEAR, LINEAR_EXACT or SIGMOID.
+    """
+
+    center: float
+    width: float
+    function: str = "LINEAR"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Decoded:
+    """A frame as it is stored, and what its header says of it.
+
+    Parameters
+    ----------
+    pixels
+        Stored values (H, W); colour images are (H, W, 3) RGB, whatever they were
+        stored as, except palettes, which are (H, W) with `palette` beside them.
+    photometric
+        MONOCHROME1, MONOCHROME2, PALETTE COLOR or RGB.
+    bits
+        BitsStored (0028,0101).
+    modality
+        Modality (0008,0060).
+    modality_lut
+        Takes the place of `rescale` where it is there.
+    padding
+        Lowest and highest stored value that stand for no image (PS3.3 C.7.5.1.1.2).
+    aspect
+        Height of a pixel over its width.
+    digest
+        sha256 of pixels and of what they mean (photometric, rescale, padding); the
+        same in every lossless transfer syntax. Windows are no part of it.
+    """
+
+    pixels: Pixels
+    photometric: str
+    bits: int
+    modality: str
+    rescale: Rescale
+    modality_lut: Lut | None
+    voi_lut: Lut | None
+    windows: tuple[VoiWindow, ...]
+    padding: tuple[float, float] | None
+    palette: Palette | None
+    aspect: float
+    digest: Sha256
+
+
+class ImageFile:
+    """A DICOM file that is open for decoding, one frame at a time."""
+
+    def __init__(
+        self,
+        header: Dataset,
+        decoder: Decoder,
+        source: Dataset | BinaryIO,
+        options: dict[str, Any],
+    ) -> None:
+        self._header = header
+        self._decoder = decoder
+        self._source = source
+        self._options = options
+
+    @property
+    def frames(self) -> int:
+        """Return the number of frames."""
+        return int(self._options["number_of_frames"])
+
+    def decode(self, frame: int) -> Decoded:
+        """Return frame `frame`, counted from 0.
+
+        Raises
+        ------
+        Permanent
+            If it cannot be decoded.
+        """
+        with _explained(), _quiet():
+            if not 0 <= frame < self.frames:
+                raise Permanent(f"there is no frame {frame + 1}: it has {self.frames}")
+            pixels, photometric = self._pixels(frame)
+            return _decoded(self._header, frame, pixels, photometric)
+
+    def _pixels(self, frame: int) -> tuple[Pixels, str]:
+        """Return the frame in this machine's byte order, and its photometric."""
+        failures = []
+        for codec in _codecs(self._decoder):
+            try:
+                pixels, facts = self._decoder.as_array(
+                    self._source, index=frame, decoding_plugin=codec, **self._options
+                )
+            except MemoryError:
+                raise
+            except Exception as error:  # noqa: BLE001 - codecs raise anything
+                failures.append(_first_line(error))
+            else:
+                native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+                return native, str(facts["photometric_interpretation"])
+        reason = "; ".join(failures) or "no codec is installed for it"
+        if self._decoder.is_native:
+            raise Permanent(f"the pixel data is not what the header says: {reason}")
+        name = self._decoder.UID.name
+        raise Permanent(f"transfer syntax {name} cannot be decoded: {reason}")
+
+
+def decode(path: Path, frame: int = 0) -> Decoded:
+    """Return one frame of the DICOM file at `path`, counted from 0.
+
+    Raises
+    ------
+    Permanent
+        If it cannot be decoded, with the reason.
+    Transient
+        If the disk failed while reading it.
+    """
+    with open_image(path) as image:
+        return image.decode(frame)
+
+
+@contextmanager
+def open_image(path: Path) -> Iterator[ImageFile]:
+    """Give the DICOM file at `path`, its header read, for decoding frame by frame.
+
+    Raises
+    ------
+    Permanent
+        If it is not DICOM, or has no pixels that a codec is known for.
+    Transient
+        If the disk failed while reading it.
+    """
+    with _explained():
+        file = path.open("rb")
+    with file:
+        with _explained(), _quiet():
+            image = _image(file)
+        yield image
+
+
+def _image(file: BinaryIO) -> ImageFile:
+    header = dcmread(file, stop_before_pixels=True, force=True)
+    syntax = _transfer_syntax(header)
+    if syntax == DeflatedExplicitVRLittleEndian:  # read as a whole or not at all
+        file.seek(0)
+        header = dcmread(file, force=True)
+        if not any(keyword in header for keyword in _PIXEL_KEYWORDS.values()):
+            raise Permanent("no pixel data")
+        return ImageFile(header, _decoder(syntax), header, as_pixel_options(header))
+    options = _enter_pixels(file, header)
+    options |= as_pixel_options(header)
+    return ImageFile(header, _decoder(syntax), file, options)
+
+
+def _enter_pixels(file: BinaryIO, header: Dataset) -> dict[str, Any]:
+    """Move from the tag of the pixel data to its value, and return what the tag says.
+
+    As the bytes are, whatever the transfer syntax claims (PS3.5 7.1).
+    """
+    implicit, little = header.original_encoding
+    order = "<" if little else ">"
+    start = file.read(8 if implicit else 12)
+    if len(start) < 8:  # noqa: PLR2004 - a tag and a length
+        raise Permanent(_why_no_pixels(header))
+    group, element = unpack(f"{order}HH", start[:4])
+    if group != _PIXEL_GROUP:
+        raise Permanent(_why_no_pixels(header))
+    options = {"pixel_keyword": _PIXEL_KEYWORDS[element]}
+    return options if implicit else {**options, "pixel_vr": start[4:6].decode("ascii")}
+
+
+def _why_no_pixels(header: Dataset) -> str:
+    known = header.file_meta or "SOPClassUID" in header
+    return "no pixel data" if known else "not a DICOM file"
+
+
+def _decoder(syntax: UID) -> Decoder:
+    try:
+        return get_decoder(syntax)
+    except NotImplementedError:
+        raise Permanent(
+            f"transfer syntax {syntax.name} cannot be decoded: no codec knows it"
+        ) from None
+
+
+def _transfer_syntax(header: Dataset) -> UID:
+    """Return what the file meta information says, or what the bytes look like."""
+    if header.file_meta.get("TransferSyntaxUID"):
+        return UID(header.file_meta.TransferSyntaxUID)
+    implicit, little = header.original_encoding
+    if implicit:
+        return UID(ImplicitVRLittleEndian)
+    return UID(ExplicitVRLittleEndian if little else ExplicitVRBigEndian)
+
+
+def _codecs(decoder: Decoder) -> tuple[str, ...]:
+    """Return which codecs to try for an encapsulated syntax; native ones need none."""
+    if decoder.is_native:
+        return ("",)
+    for syntaxes, codecs in _CODECS:
+        if decoder.UID in syntaxes:
+            return tuple(c for c in codecs if c in decoder.available_plugins)
+    return tuple(decoder.available_plugins)
+
+
+def _decoded(header: Dataset, frame: int, pixels: Pixels, photometric: str) -> Decoded:
+    if photometric not in ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB"):
+        raise Permanent(f"photometric interpretation {photometric!r} is not supported")
+    signed = pixels.dtype.kind == "i"
+    transform = _macro(header, frame, "PixelValueTransformationSequence")
+    rescale = _rescale(transform)
+    modality_lut = _lut(transform, "ModalityLUTSequence", signed=signed)
+    padding = _padding(header)
+    voi = _macro(header, frame, "FrameVOILUTSequence")
+    meaning = (photometric, pixels.shape, pixels.dtype.str, rescale, padding)
+    return Decoded(
+        pixels=pixels,
+        photometric=photometric,
+        bits=int(header.get("BitsStored") or 8 * pixels.dtype.itemsize),
+        modality=str(header.get("Modality") or "").upper(),
+        rescale=rescale,
+        modality_lut=modality_lut,
+        voi_lut=_lut(voi, "VOILUTSequence", signed=signed),
+        windows=_windows(voi),
+        padding=padding,
+        palette=_palette(header) if photometric == "PALETTE COLOR" else None,
+        aspect=_aspect(header, frame),
+        digest=_digest(repr(meaning), modality_lut, pixels),
+    )
+
+
+def _macro(header: Dataset, frame: int, keyword: str) -> Dataset:
+    """Return where a frame's attributes stand (PS3.3 C.7.6.16).
+
+    In its own functional group, in the one that all frames share, or in the data set.
+    """
+    own = header.get("PerFrameFunctionalGroupsSequence") or ()
+    shared = header.get("SharedFunctionalGroupsSequence") or ()
+    groups = [*own[frame : frame + 1], *shared[:1]]
+    for group in groups:
+        if group.get(keyword):
+            return cast("Dataset", group[keyword][0])
+    return header
+
+
+def _rescale(item: Dataset) -> Rescale:
+    slope = _number(item.get("RescaleSlope"))
+    intercept = _number(item.get("RescaleIntercept"))
+    # a slope of 0 would leave nothing to see: taken for the mistake that it is
+    return Rescale(slope=slope or 1.0, intercept=intercept or 0.0)
+
+
+def _lut(item: Dataset, keyword: str, *, signed: bool) -> Lut | None:
+    sequence = item.get(keyword)
+    if not sequence or not sequence[0].get("LUTData"):
+        return None
+    count, first, bits = (int(number) for number in sequence[0].LUTDescriptor)
+    if signed and first > _INT16_MAX:  # an SS that was written as a US
+        first -= 1 << 16
+    data = sequence[0].LUTData
+    if isinstance(data, bytes):
+        order = ">" if sequence[0].original_encoding[1] is False else "<"
+        wide = len(data) >= 2 * (count or 1 << 16)
+        entries = np.frombuffer(data, dtype=f"{order}u2" if wide else "u1")
+    else:
+        entries = np.atleast_1d(np.asarray(data, dtype=np.int64))
+    entries = entries[: count or 1 << 16].astype(np.uint16)
+    return Lut(first=first, bits=bits, entries=entries)
+
+
+def _windows(item: Dataset) -> tuple[VoiWindow, ...]:
+    function = str(item.get("VOILUTFunction") or "LINEAR").upper()
+    pairs = zip(
+        _numbers(item.get("WindowCenter")),
+        _numbers(item.get("WindowWidth")),
+        strict=False,
+    )
+    return tuple(
+        VoiWindow(center=center, width=width, function=function)
+        for center, width in pairs
+    )
+
+
+def _padding(header: Dataset) -> tuple[float, float] | None:
+    """Return the stored values that are no image (PS3.3 C.7.5.1.1.2)."""
+    value = _number(header.get("PixelPaddingValue"))
+    if value is None:
+        return None
+    limit = _number(header.get("PixelPaddingRangeLimit"))
+    other = value if limit is None else limit
+    return min(value, other), max(value, other)
+
+
+def _palette(header: Dataset) -> Palette:
+    """Return the palette with 8 bits a colour, segments expanded (PS3.3 C.7.9.2)."""
+    count, first, bits = (
+        int(number) for number in header.RedPaletteColorLookupTableDescriptor
+    )
+    count = count or 1 << 16
+    indices = np.arange(first, first + count, dtype=np.int32)
+    colours = apply_color_lut(indices, header)[:, :3]
+    if bits > 8 and colours.max(initial=0) > _UINT8_MAX:  # noqa: PLR2004 - a byte
+        colours = colours >> (bits - 8)
+    return Palette(first=first, entries=colours.astype(np.uint8))
+
+
+def _aspect(header: Dataset, frame: int) -> float:
+    """Return pixel height over width (PS3.3 C.7.6.3.1.7, 10.7.1.3)."""
+    measures = _macro(header, frame, "PixelMeasuresSequence")
+    for item, keyword in (
+        (header, "PixelAspectRatio"),
+        (measures, "PixelSpacing"),
+        (header, "ImagerPixelSpacing"),
+        (header, "NominalScannedPixelSpacing"),
+    ):
+        pair = _numbers(item.get(keyword))
+        if len(pair) == 2 and min(pair) > 0:  # noqa: PLR2004 - height and width
+            return pair[0] / pair[1]
+    return 1.0
+
+
+def _digest(meaning: str, lut: Lut | None, pixels: Pixels) -> Sha256:
+    digest = sha256(meaning.encode())
+    if lut is not None:
+        digest.update(f"{lut.first}/{lut.bits}".encode())
+        digest.update(lut.entries.data)
+    digest.update(np.ascontiguousarray(pixels).data)
+    return Sha256(digest.hexdigest())
+
+
+def _numbers(value: Any) -> tuple[float, ...]:
+    """Return the finite numbers of an element, none if one of them is not."""
+    if value is None or value == "":
+        return ()
+    values = [value] if isinstance(value, (str, int, float)) else list(value)
+    try:
+        numbers = tuple(float(item) for item in values)
+    except (TypeError, ValueError):
+        return ()
+    return numbers if all(math.isfinite(number) for number in numbers) else ()
+
+
+def _number(value: Any) -> float | None:
+    numbers = _numbers(value)
+    return numbers[0] if numbers else None
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn whatever goes wrong with a file into a reason for it."""
+    try:
+        yield
+    except PacsightError:
+        raise
+    except MemoryError:
+        raise Permanent("it needs more memory than decoding may use") from None
+    except OSError as error:
+        reason = error.strerror or _first_line(error)
+        if error.errno in _LASTING:
+            raise Permanent(f"the file cannot be read: {reason}") from error
+        raise Transient(f"the file cannot be read: {reason}") from error
+    except Exception as error:
+        raise Permanent(f"it cannot be read: {_first_line(error)}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what libraries think of a header off standard error: it may quote it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _first_line(error: Exception) -> str:
+    text = " ".join(str(error).split()).removeprefix(_PYDICOM_SAYS)
+    return text[:_REASON_LENGTH] or type(error).__name__
