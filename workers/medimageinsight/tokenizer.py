@@ -62,6 +62,8 @@ class Tokenizer:
     ------
     CheckpointError
         If vocabulary and merges do not fit together.
+    ValueError
+        If the context is too short for a start and an end token.
     """
 
     def __init__(
@@ -71,6 +73,8 @@ class Tokenizer:
         *,
         context: int = 77,
     ) -> None:
+        if context < len((START, END)):
+            raise ValueError(f"a context of {context} has no room for both ends")
         _check_vocabulary(vocabulary)
         _check_merges(merges, vocabulary)
         self.vocabulary = len(vocabulary)
@@ -88,14 +92,13 @@ class Tokenizer:
             If a file cannot be read, or is malformed.
         """
         try:
-            vocabulary = json.loads((folder / "vocab.json").read_text("utf-8"))
-            lines = (folder / "merges.txt").read_text("utf-8").split("\n")
+            vocabulary = _parse_vocabulary((folder / "vocab.json").read_text("utf-8"))
+            merges = _parse_merges((folder / "merges.txt").read_text("utf-8"))
         except OSError as error:
             raise CheckpointError(f"{error.filename}: {error.strerror}") from error
         except ValueError as error:
             raise CheckpointError(f"{folder}: not a tokenizer ({error})") from error
-        pairs = (line.split() for line in lines[1:] if line)  # the first is a version
-        return cls(vocabulary, [(a, b) for a, b in pairs], context=context)
+        return cls(vocabulary, merges, context=context)
 
     def encode(self, texts: Sequence[str]) -> Tokens:
         """Return the tokens of texts; what exceeds the context is cut off."""
@@ -122,6 +125,21 @@ class Tokenizer:
 def clean(text: str) -> str:
     """Return a text repaired by ftfy, single-spaced and in lower case."""
     return re.sub(r"\s+", " ", ftfy.fix_text(text)).lower()
+
+
+def _parse_vocabulary(text: str) -> dict[str, int]:
+    vocabulary = json.loads(text)
+    if not isinstance(vocabulary, dict) or {int} != set(map(type, vocabulary.values())):
+        raise ValueError("the vocabulary does not map tokens to ids")
+    return vocabulary
+
+
+def _parse_merges(text: str) -> list[tuple[str, str]]:
+    lines = [line for line in text.split("\n")[1:] if line]  # the first is a version
+    for line in lines:
+        if line.count(" ") != 1:
+            raise ValueError(f"a merge joins two tokens, not {line!r}")
+    return [(left, right) for left, right in (line.split(" ") for line in lines)]
 
 
 def _bpe(vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]]) -> Bpe:
