@@ -16,6 +16,7 @@ from workers.medimageinsight.vision import RGB, VisionTower
 class MedImageInsight(nn.Module):
     """Images and texts to unit vectors of which the dot product is the similarity.
 
+    The vectors are float32 even where the weights are of half precision.
     ``exp(logit_scale) * images @ texts.T`` are logits over labels that exclude one
     another.
     """
@@ -111,5 +112,7 @@ def _projection(width: int, embedding: int) -> nn.Parameter:
 
 
 def _unit(x: Tensor) -> Tensor:
+    # Three digits of a half-precision length would show in every cosine.
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
     unit: Tensor = x / torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     return unit

@@ -219,6 +219,20 @@ def test_embeddings_have_length_one(small: MedImageInsight) -> None:
     assert off((texts**2).sum(dim=1), np.ones(3)) < DOUBLE
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_has_unit_embeddings_in_single(
+    small: MedImageInsight, dtype: torch.dtype
+) -> None:
+    """A model of half precision is near, and its embeddings have length one still."""
+    images, texts = recipe.small_images(), recipe.small_texts()
+    expected = torch.cat([small.encode_image(images), small.encode_text(*texts)])
+    half = small.to(dtype)
+    actual = torch.cat([half.encode_image(images.to(dtype)), half.encode_text(*texts)])
+    assert actual.dtype == torch.float32
+    assert off((actual**2).sum(dim=1), np.ones(5)) < 1e-6
+    assert (actual * expected).sum(dim=1).min() > 0.999
+
+
 def test_the_grid_leads_to_the_same_embedding(small: MedImageInsight) -> None:
     """Who needs the token grid gets the embedding from the same pass."""
     images = recipe.small_images()
