@@ -50,6 +50,7 @@ _PIXEL_KEYWORDS = {
     0x0009: "DoubleFloatPixelData",
     0x0010: "PixelData",
 }
+_PIXEL_VRS = (b"OB", b"OW", b"OF", b"OD", b"UN")
 
 # The first codec that succeeds gives the pixels. In this order because of figures and
 # faults seen on real files: gdcm refuses 12-bit JPEG, and JPEG-LS below 8 bits.
@@ -262,18 +263,21 @@ def _image(file: BinaryIO) -> ImageFile:
 def _enter_pixels(file: BinaryIO, header: Dataset) -> dict[str, Any]:
     """Move from the tag of the pixel data to its value, and return what the tag says.
 
-    As the bytes are, whatever the transfer syntax claims (PS3.5 7.1).
+    As the bytes are, whatever the transfer syntax claims (PS3.5 7.1): the VRs, read as
+    the length of an implicit element, would be odd, which lengths never are.
     """
-    implicit, little = header.original_encoding
-    order = "<" if little else ">"
-    start = file.read(8 if implicit else 12)
+    start = file.read(8)
     if len(start) < 8:  # noqa: PLR2004 - a tag and a length
         raise Permanent(_why_no_pixels(header))
-    group, element = unpack(f"{order}HH", start[:4])
+    little = header.original_encoding[1]
+    group, element = unpack("<HH" if little else ">HH", start[:4])
     if group != _PIXEL_GROUP:
         raise Permanent(_why_no_pixels(header))
     options = {"pixel_keyword": _PIXEL_KEYWORDS[element]}
-    return options if implicit else {**options, "pixel_vr": start[4:6].decode("ascii")}
+    if start[4:6] not in _PIXEL_VRS:
+        return options
+    file.read(4)
+    return {**options, "pixel_vr": start[4:6].decode("ascii")}
 
 
 def _why_no_pixels(header: Dataset) -> str:
