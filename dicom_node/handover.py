@@ -63,17 +63,24 @@ class Handover:
     open_studies: Callable[[], Collection[StudyUid]]
     clock: Callable[[], datetime]
 
-    def tick(self) -> None:
-        """Move every study on as far as it can go now."""
+    def tick(self) -> bool:
+        """Move every study on as far as it can go now.
+
+        Returns
+        -------
+        bool
+            Whether something was put into the outbox.
+        """
         busy = self.open_studies()
         now = self.clock()
         self._settle_arrivals(busy, now)
         self._open_revisions(now)
-        self._settle_jobs(now)
+        concluded = self._settle_jobs(now)
         self._settle_deliveries(now)
         self._form_batches()
         self._give_up(now)
         self._dispatch(now)
+        return concluded
 
     def _settle_arrivals(self, busy: Collection[StudyUid], now: datetime) -> None:
         with self.ledger.read() as tx:
@@ -121,7 +128,7 @@ class Handover:
                 detail = f"revision {number}"
                 happen(tx, key, Event.EMBEDDED, detail=detail, at=now)
 
-    def _settle_jobs(self, now: datetime) -> None:
+    def _settle_jobs(self, now: datetime) -> bool:
         with self.ledger.read() as tx:
             settled = motion.concluded(tx)
         for key in settled:
@@ -133,6 +140,7 @@ class Handover:
                 else:
                     outbox.address(tx, key, self.addresses, now=now)
                     happen(tx, key, Event.CONCLUDED, detail="", at=now)
+        return bool(settled)
 
     def _settle_deliveries(self, now: datetime) -> None:
         with self.ledger.read() as tx:

@@ -89,7 +89,6 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (_S.HELD, _E.AGREED): _S.RECEIVING,
     (_S.FAILED, _E.RETRY): _S.CONCLUDING,
     (_S.UNDELIVERED, _E.RETRY): _S.DELIVERING,
-    (_S.DONE, _E.RETRY): _S.DELIVERING,
     **{(state, _E.INSTANCE): _S.RECEIVING for state in State if state is not _S.HELD},
     **{(state, _E.CONFLICT): _S.HELD for state in State},
 }

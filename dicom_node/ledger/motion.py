@@ -159,19 +159,33 @@ def _keys(
     return list(tx.execute(query).scalars())
 
 
-def find(tx: Connection, study_uid: str) -> tuple[int, State]:
-    """Return the study's key and state.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A study that somebody named."""
+
+    key: int
+    study_uid: StudyUid
+    state: State
+
+
+def find(tx: Connection, name: str) -> Found:
+    """Return the study with that Study Instance UID, or with a UID that ends so.
 
     Raises
     ------
     UnknownStudyError
-        If there is no such study.
+        If there is no such study, or several.
     """
-    query = select(study.c.id, study.c.state).where(study.c.study_uid == study_uid)
-    row = tx.execute(query).first()
-    if row is None:
-        raise UnknownStudyError(f"no study {study_uid} is in the ledger")
-    return row.id, State(row.state)
+    columns = (study.c.id, study.c.study_uid, study.c.state)
+    exact = tx.execute(select(*columns).where(study.c.study_uid == name)).all()
+    ending = study.c.study_uid.endswith(name.lstrip("…"), autoescape=True)
+    rows = exact or tx.execute(select(*columns).where(ending).limit(2)).all()
+    if not rows:
+        raise UnknownStudyError(f"no study {name} is in the ledger")
+    if len(rows) > 1:
+        raise UnknownStudyError(f"several studies end in {name}: give more of the UID")
+    row = rows[0]
+    return Found(key=row.id, study_uid=row.study_uid, state=State(row.state))
 
 
 def expect(tx: Connection, key: int, instances: int) -> None:

@@ -208,6 +208,16 @@ def fail_jobs(
     )
 
 
+def retry_jobs(tx: Connection, study_id: int) -> None:
+    """Let failed jobs of the study be begun again."""
+    mine = select(revision.c.id).where(revision.c.study_id == study_id)
+    tx.execute(
+        update(job)
+        .where(job.c.revision_id.in_(mine), job.c.state == leases.FAILED)
+        .values(**{**leases.NEW, "token": job.c.token}, dispatched_at=None, detail="")
+    )
+
+
 def stored_result(tx: Connection, job_id: int) -> Result | None:
     """Return the job's result, or None where it has none yet."""
     text = tx.execute(select(job.c.result).where(job.c.id == job_id)).scalar_one()
@@ -287,7 +297,7 @@ def _revive(tx: Connection, revision_id: int) -> None:
     tx.execute(
         update(job)
         .where(job.c.revision_id == revision_id, job.c.state == leases.DROPPED)
-        .values(**{**leases.NEW, "token": job.c.token})
+        .values(**{**leases.NEW, "token": job.c.token}, dispatched_at=None, detail="")
     )
     mine = (
         select(artefact.c.id)

@@ -1,0 +1,214 @@
+"""Commands that ask the ledger and act on it: ``studies``, ``retry`` and the like.
+
+They work beside a running node, or without one, on the ledger that the settings name.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from dicom_node.config import Settings, load_settings
+from dicom_node.domain import Flag, Priority, SopInstanceUid
+from dicom_node.ledger import Ledger, Tx, motion, open_ledger, outbox, results
+from dicom_node.ledger.arrivals import keep_patient_of
+from dicom_node.ledger.overview import StudyLine, journal, studies
+from dicom_node.ledger.studies import happen
+from dicom_node.lifecycle import Event, State
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", help="Settings file. Default: ./pacsight.toml, if there is one."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+StudyArgument = Annotated[
+    str, typer.Argument(help="Study Instance UID, or an ending that only it has.")
+]
+REFRESH_S = 1.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command("studies")(show_studies)
+    app.command("journal")(show_journal)
+    app.command("complete")(complete)
+    app.command("retry")(retry)
+    app.command("resolve")(resolve)
+
+
+def show_studies(
+    *,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Keep the list up to date until Ctrl-C.")
+    ] = False,
+    as_json: JsonOption = False,
+    limit: Annotated[int, typer.Option(help="Show at most so many.", min=1)] = 50,
+    config: ConfigOption = None,
+) -> None:
+    """List the studies of the ledger, flagged and urgent ones first."""
+    with _ledger(load_settings(config)) as ledger:
+        if watch and not as_json:
+            _watch(ledger, limit)
+            return
+        lines = _studies(ledger, limit)
+        if as_json:
+            typer.echo(json.dumps([study_json(line) for line in lines], indent=2))
+        else:
+            Console().print(study_table(lines))
+
+
+def show_journal(
+    study: Annotated[
+        str | None,
+        typer.Argument(help="A study; without one, data sets that were refused."),
+    ] = None,
+    *,
+    as_json: JsonOption = False,
+    limit: Annotated[int, typer.Option(help="Show at most so many.", min=1)] = 100,
+    config: ConfigOption = None,
+) -> None:
+    """Tell what happened to a study, newest first."""
+    with _ledger(load_settings(config)) as ledger, ledger.read() as tx:
+        uid = None if study is None else motion.find(tx, study).study_uid
+        lines = journal(tx, uid, limit=limit)
+    if as_json:
+        rows = [{**asdict(line), "at": line.at.isoformat()} for line in lines]
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("when (UTC)", "what", "detail"):
+        table.add_column(name, overflow="fold")
+    for line in lines:
+        at = line.at.strftime("%Y-%m-%d %H:%M:%S")
+        table.add_row(at, line.kind, line.detail)
+    Console().print(table)
+
+
+def complete(study: StudyArgument, *, config: ConfigOption = None) -> None:
+    """Say that a study is complete: it is concluded without waiting any longer."""
+    with _ledger(load_settings(config)) as ledger, ledger.write() as tx:
+        found = motion.find(tx, study)
+        if found.state is State.RECEIVING:
+            motion.ask(tx, found.key)
+        typer.echo(f"{found.study_uid} is {found.state}")
+
+
+def retry(study: StudyArgument, *, config: ConfigOption = None) -> None:
+    """Try again what failed of a study: to conclude it, or to deliver its reports."""
+    now = datetime.now(UTC)
+    with _ledger(load_settings(config)) as ledger, ledger.write() as tx:
+        found = motion.find(tx, study)
+        state = _retry(tx, found, now)
+        typer.echo(f"{found.study_uid} is {state}")
+
+
+def resolve(
+    study: StudyArgument,
+    *,
+    keep: Annotated[
+        str,
+        typer.Option(help="SOP Instance UID of an instance of the right patient."),
+    ],
+    config: ConfigOption = None,
+) -> None:
+    """Settle a study that is held, because it has instances of several patients."""
+    with _ledger(load_settings(config)) as ledger, ledger.write() as tx:
+        found = motion.find(tx, study)
+        uid = SopInstanceUid(keep)
+        left_out = keep_patient_of(tx, found.study_uid, uid, at=datetime.now(UTC))
+        typer.echo(f"{found.study_uid}: {left_out} instances are left out")
+
+
+def study_table(lines: Sequence[StudyLine]) -> Table:
+    """Return the studies as a table that fits 80 columns."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("study", no_wrap=True)
+    table.add_column("modality", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("flag", no_wrap=True)
+    table.add_column("top finding, score / threshold", overflow="fold")
+    table.add_column("s", justify="right", no_wrap=True)
+    for line in lines:
+        table.add_row(*study_cells(line))
+    return table
+
+
+def study_cells(line: StudyLine) -> tuple[str, ...]:
+    """Return what the table shows of a study."""
+    uid = line.study_uid if len(line.study_uid) <= 14 else f"…{line.study_uid[-13:]}"  # noqa: PLR2004 - what fits
+    stat = "[bold]STAT[/] " if line.priority is Priority.STAT else ""
+    finding = line.finding
+    if line.score is not None and line.threshold is not None:
+        finding += f" {line.score:.2f} / {line.threshold:.2f}"
+    seconds = "" if line.seconds is None else f"{line.seconds:.1f}"
+    modality = "+".join(line.modalities)
+    return (uid, stat + modality, line.state, flag_text(line.flag), finding, seconds)
+
+
+def flag_text(flag: Flag | None) -> str:
+    """Return a flag in one or two words, marked by more than its colour."""
+    match flag:
+        case None:
+            return ""
+        case Flag.ABOVE:
+            return "[bold red]▲ above[/]"
+        case Flag.BELOW:
+            return "[green]▽ below[/]"
+        case Flag.INDETERMINATE:
+            return "[yellow]◇ unclear[/]"
+        case Flag.NOT_EVALUATED:
+            return "[dim]- not eval.[/]"
+
+
+def study_json(line: StudyLine) -> dict[str, object]:
+    """Return a study as JSON: names for priorities, ISO 8601 times."""
+    return {
+        **asdict(line),
+        "priority": line.priority.queue,
+        "received_at": line.received_at.isoformat(),
+    }
+
+
+def _studies(ledger: Ledger, limit: int) -> list[StudyLine]:
+    with ledger.read() as tx:
+        return studies(tx, limit=limit)
+
+
+def _watch(ledger: Ledger, limit: int) -> None:
+    with Live(study_table(_studies(ledger, limit)), screen=False) as live:
+        try:
+            while True:
+                time.sleep(REFRESH_S)
+                live.update(study_table(_studies(ledger, limit)))
+        except KeyboardInterrupt:
+            return
+
+
+def _retry(tx: Tx, found: motion.Found, now: datetime) -> State:
+    if found.state is State.FAILED:
+        results.retry_jobs(tx, found.key)
+    elif found.state in {State.UNDELIVERED, State.DELIVERING, State.DONE}:
+        outbox.resend(tx, found.key, now=now)
+    if found.state not in {State.FAILED, State.UNDELIVERED}:
+        return found.state
+    return happen(tx, found.key, Event.RETRY, detail="an operator asked", at=now)
+
+
+@contextmanager
+def _ledger(settings: Settings) -> Iterator[Ledger]:
+    ledger = open_ledger(settings.ledger_address, migrate=False)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
