@@ -1,7 +1,7 @@
 """Text to token ids: CLIP's lower-cased byte-level BPE.
 
-The ids are those of Hugging Face's slow ``CLIPTokenizer`` with ftfy, by which the
-official weights were trained, with one exception: ``<|startoftext|>`` and
+The ids are those of Hugging Face's slow ``CLIPTokenizer`` with ftfy, which the
+official release comes with, but for one exception: ``<|startoftext|>`` and
 ``<|endoftext|>`` within a text are plain characters here. There they become the real
 tokens, and everything behind the first end token is lost to the model.
 
