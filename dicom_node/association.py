@@ -1,0 +1,82 @@
+"""An association that the node opens to a peer, or the reason why there is none.
+
+PS3.8 7.1 (A-ASSOCIATE) seen from the requestor. What is sent over it is not known
+here.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import A_ASSOCIATE
+from pynetdicom.presentation import PresentationContext
+
+from dicom_node.errors import Permanent, Transient
+from dicom_node.peers import Caller, Peer
+
+REJECTED_TRANSIENT = 0x02
+"""Result of an A-ASSOCIATE-RJ (PS3.8 Table 9-21)."""
+
+
+@contextmanager
+def association(
+    peer: Peer, caller: Caller, contexts: Sequence[PresentationContext]
+) -> Iterator[Association]:
+    """Open an association with a peer; released at the end, aborted after an error.
+
+    Raises
+    ------
+    Transient
+        If the peer cannot be reached, does not answer, or is too busy.
+    Permanent
+        If it refuses us: the titles are unknown to it, or no context is accepted.
+    """
+    assoc = _request(peer, caller, contexts)
+    try:
+        yield assoc
+    except BaseException:
+        if assoc.is_established:
+            assoc.abort()
+        raise
+    if assoc.is_established:
+        assoc.release()
+
+
+def _request(
+    peer: Peer, caller: Caller, contexts: Sequence[PresentationContext]
+) -> Association:
+    ae = AE(ae_title=peer.calling_aet or caller.aet)
+    ae.connection_timeout = caller.connect_timeout_s
+    ae.acse_timeout = caller.acse_timeout_s
+    ae.dimse_timeout = caller.dimse_timeout_s
+    ae.network_timeout = caller.dimse_timeout_s
+    connected: list[evt.Event] = []
+    try:
+        assoc = ae.associate(
+            peer.host,
+            peer.port or 0,
+            contexts=list(contexts),
+            ae_title=peer.aet,
+            evt_handlers=[(evt.EVT_CONN_OPEN, connected.append)],
+        )
+    except OSError as error:  # the host's name has no address
+        raise Transient(f"{peer.name}: the host name cannot be resolved") from error
+    if assoc.is_established:
+        return assoc
+    if not connected:
+        raise Transient(f"{peer.name}: no connection, is it running?")
+    raise _refusal(peer, assoc)
+
+
+def _refusal(peer: Peer, assoc: Association) -> Transient | Permanent:
+    """Return why a peer that was reached gave no association."""
+    answer = assoc.acceptor.primitive
+    if isinstance(answer, A_ASSOCIATE) and assoc.is_rejected:
+        why = f"{peer.name}: association rejected, {answer.reason_str}"
+        if answer.result == REJECTED_TRANSIENT:
+            return Transient(why)
+        return Permanent(why)
+    if isinstance(answer, A_ASSOCIATE) and assoc.rejected_contexts:
+        return Permanent(f"{peer.name}: it accepts nothing of what we want to do")
+    return Transient(f"{peer.name}: the association was aborted or not answered")

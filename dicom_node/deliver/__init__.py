@@ -1,0 +1,25 @@
+"""Sending encoded objects to a destination: C-STORE, STOW-RS, or a folder.
+
+A destination tells what became of each object (`Outcome`) and never raises because
+of a peer. It knows nothing of the ledger: who calls it reads the outbox, and writes
+down what it answers.
+"""
+
+from dicom_node.deliver.destination import Destination
+from dicom_node.deliver.dimse import DimseDestination
+from dicom_node.deliver.folder import FolderDestination
+from dicom_node.deliver.stow import StowDestination
+from dicom_node.peers import Caller, Peer, Via
+
+__all__ = ["Destination", "destination"]
+
+
+def destination(peer: Peer, caller: Caller) -> Destination:
+    """Return the peer as one that objects can be delivered to."""
+    match peer.via:
+        case Via.DIMSE:
+            return DimseDestination(peer=peer, caller=caller)
+        case Via.STOW:
+            return StowDestination(peer=peer, caller=caller)
+        case Via.FOLDER:
+            return FolderDestination(peer=peer)
