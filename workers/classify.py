@@ -1,0 +1,284 @@
+"""From embeddings to findings: scores, flags, or the reason why there are none.
+
+Pure, numpy only: embeddings, heads and thresholds come in as values, and nothing is
+read, looked up or dated here. What cannot be evaluated says so: no finding is ever left
+out, and no score is made up.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicom_node.domain import (
+    Completion,
+    Finding,
+    Flag,
+    FrameScore,
+    ImageRef,
+    InputFile,
+    Score,
+    Unreadable,
+)
+from workers.manifest import Accepts, FindingSpec
+from workers.pack import LinearWeights, Pack
+
+Embeddings = NDArray[np.float32]
+"""(N, D) float32, rows of length one."""
+
+Scores = NDArray[np.float64]
+"""(N,) in the head's own scale."""
+
+EVIDENCE = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ZeroShotWeights:
+    """Prompt ensembles (D,), each of length one, and the temperature between them."""
+
+    positive: NDArray[np.float32]
+    negative: NDArray[np.float32]
+    temperature: float
+
+
+Heads = Mapping[str, LinearWeights | ZeroShotWeights]
+"""By finding."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EmbeddedImage:
+    """One frame that was read, and its embedding (D,) float32 of length one."""
+
+    source: InputFile
+    frame: int
+    vector: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conclusion:
+    """What a pack says of a study.
+
+    Parameters
+    ----------
+    findings
+        One for each of the pack, in its order.
+    reason
+        Why nothing at all could be evaluated; empty otherwise.
+    completion
+        PARTIAL if an image that the pack would look at could not be read.
+    """
+
+    findings: tuple[Finding, ...]
+    reason: str
+    completion: Completion
+
+
+def zero_shot(
+    positive: Embeddings, negative: Embeddings, *, logit_scale: float
+) -> ZeroShotWeights:
+    """Return the head of two sets of prompts, each (P, D), averaged and made unit."""
+    return ZeroShotWeights(
+        positive=_ensemble(positive),
+        negative=_ensemble(negative),
+        temperature=float(np.exp(logit_scale)),
+    )
+
+
+def score_frames(head: LinearWeights | ZeroShotWeights, vectors: Embeddings) -> Scores:
+    """Return the score of each frame (N,), in [0, 1]: raw, not calibrated."""
+    if isinstance(head, LinearWeights):
+        logits = vectors.astype(np.float64) @ head.weight + head.bias
+    else:  # the softmax of two logits is the sigmoid of their difference
+        contrast = head.positive.astype(np.float64) - head.negative
+        logits = head.temperature * (vectors.astype(np.float64) @ contrast)
+    return _sigmoid(logits)
+
+
+def conclude(
+    pack: Pack,
+    heads: Heads,
+    *,
+    images: Sequence[InputFile],
+    frames: Sequence[EmbeddedImage],
+    unreadable: Sequence[Unreadable] = (),
+) -> Conclusion:
+    """Return what `pack` says of a study.
+
+    Parameters
+    ----------
+    heads
+        For every finding of the pack: ``pack.heads``, and zero-shot ones.
+    images
+        Every image instance of the revision, whether it was embedded or not.
+    frames
+        Those that could be read, in any order.
+    unreadable
+        Those that could not.
+    """
+    study = _Study(images=images, frames=frames, unreadable=unreadable)
+    accepted = study.accepted(pack.manifest.accepts)
+    findings = tuple(
+        _find(pack, heads[spec.key], spec, accepted.narrowed(spec.accepts))
+        for spec in pack.findings
+    )
+    evaluated = any(finding.score is not None for finding in findings)
+    reasons = {finding.reason for finding in findings}
+    return Conclusion(
+        findings=findings,
+        reason="" if evaluated else "; ".join(sorted(reasons)),
+        completion=Completion.PARTIAL if accepted.unreadable else Completion.COMPLETE,
+    )
+
+
+def aggregate(name: str, scores: Scores) -> float:
+    """Return the study's score from those of its frames (N,), by the pack's rule."""
+    if name == "max":
+        return float(scores.max())
+    if name == "mean":
+        return float(scores.mean())
+    if name == "median":
+        return float(np.median(scores))
+    highest = int(name.removeprefix("top").removesuffix("-mean"))
+    return float(np.sort(scores)[-highest:].mean())
+
+
+def image_ref(source: InputFile) -> ImageRef:
+    """Return how results refer to an instance."""
+    return ImageRef(
+        series_uid=source.series_uid,
+        sop_class_uid=source.sop_class_uid,
+        sop_instance_uid=source.sop_instance_uid,
+        sha256=source.sha256,
+        frames=source.frames,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Study:
+    """The images of a revision, or those of them that a rule accepts."""
+
+    images: Sequence[InputFile]
+    frames: Sequence[EmbeddedImage]
+    unreadable: Sequence[Unreadable]
+    refused: str = ""
+
+    def accepted(self, rules: Sequence[Accepts]) -> "_Study":
+        """Return the part of it that any of `rules` covers."""
+        images = [
+            image
+            for image in self.images
+            if any(rule.covers(image.modality, image.body_part) for rule in rules)
+        ]
+        uids = {image.sop_instance_uid for image in images}
+        return _Study(
+            images=images,
+            frames=[f for f in self.frames if f.source.sop_instance_uid in uids],
+            unreadable=[u for u in self.unreadable if u.image.sop_instance_uid in uids],
+            refused=self.refused or ("" if images else _refusal(rules, self.images)),
+        )
+
+    def narrowed(self, rule: Accepts | None) -> "_Study":
+        """Return the part of it that `rule` covers; None covers all."""
+        return self if rule is None else self.accepted([rule])
+
+    @property
+    def why_not(self) -> str:
+        """Return why no frame of it can be scored; empty if one can."""
+        if self.frames:
+            return ""
+        if self.refused:
+            return self.refused
+        reasons = sorted({unread.reason for unread in self.unreadable})
+        count = len({unread.image.sop_instance_uid for unread in self.unreadable})
+        if not reasons:
+            return "no accepted image of this study was embedded"
+        more = f", and {len(reasons) - 1} other reasons" if len(reasons) > 1 else ""
+        return f"none of the accepted images ({count}) can be read: {reasons[0]}{more}"
+
+
+def _find(
+    pack: Pack,
+    head: LinearWeights | ZeroShotWeights,
+    spec: FindingSpec,
+    study: _Study,
+) -> Finding:
+    """Return what the frames of `study` say of one finding."""
+    if study.why_not:
+        return _not_evaluated(spec, study.why_not)
+    frames = sorted(study.frames, key=_reading_order)
+    scores = score_frames(head, np.stack([frame.vector for frame in frames]))
+    if not np.isfinite(scores).all():
+        return _not_evaluated(spec, "the model gave a score that is no number")
+    point = pack.operating_point(spec)
+    value = aggregate(spec.aggregation, scores)
+    return Finding(
+        key=spec.key,
+        concept=spec.concept,
+        site=spec.anatomy,
+        score=Score(value=value),
+        operating_point=point,
+        flag=Flag.ABOVE if value >= point.threshold else Flag.BELOW,
+        urgency=spec.urgency,
+        evidence=_evidence(frames, scores),
+        images_scored=len({frame.source.sop_instance_uid for frame in frames}),
+    )
+
+
+def _not_evaluated(spec: FindingSpec, reason: str) -> Finding:
+    return Finding(
+        key=spec.key,
+        concept=spec.concept,
+        site=spec.anatomy,
+        score=None,
+        operating_point=None,
+        flag=Flag.NOT_EVALUATED,
+        urgency=spec.urgency,
+        evidence=(),
+        images_scored=0,
+        reason=reason,
+    )
+
+
+def _evidence(
+    frames: Sequence[EmbeddedImage], scores: Scores
+) -> tuple[FrameScore, ...]:
+    """Return the frames with the highest scores, highest first."""
+    highest = np.argsort(-scores, kind="stable")[:EVIDENCE]
+    return tuple(
+        FrameScore(
+            image=image_ref(frames[i].source),
+            frame=frames[i].frame,
+            score=float(scores[i]),
+        )
+        for i in highest
+    )
+
+
+def _reading_order(frame: EmbeddedImage) -> tuple[str, int, str, int]:
+    """Return a key that does not depend on the order in which frames came in."""
+    source = frame.source
+    number = source.instance_number or 0
+    return source.series_uid, number, source.sop_instance_uid, frame.frame
+
+
+def _refusal(rules: Sequence[Accepts], images: Sequence[InputFile]) -> str:
+    needed = ", or ".join(str(rule) for rule in rules)
+    kinds = sorted({(image.modality, image.body_part) for image in images})
+    found = ", ".join(
+        f"{modality or 'images without modality'} "
+        f"{f'of {part}' if part else 'without body part'}"
+        for modality, part in kinds
+    )
+    return f"no image of this study is accepted: needs {needed}; found {found}"
+
+
+def _ensemble(vectors: Embeddings) -> NDArray[np.float32]:
+    mean = vectors.astype(np.float64).mean(axis=0)
+    unit: NDArray[np.float32] = (mean / np.linalg.norm(mean)).astype(np.float32)
+    return unit
+
+
+def _sigmoid(logits: Scores) -> Scores:
+    """Return 1 / (1 + exp(-x)), without overflow for any x."""
+    return 0.5 * (1.0 + np.tanh(0.5 * logits))
