@@ -86,26 +86,32 @@ def operating_point(threshold: float = 0.5, **changes: Any) -> OperatingPoint:
     return OperatingPoint(**values | changes)
 
 
-def finding(score: float | None = 0.913, **changes: Any) -> Finding:
+def finding(score: float | Score | None = 0.913, **changes: Any) -> Finding:
     """Return a finding whose flag follows from its score; None: not evaluated."""
-    point = changes.get("operating_point", operating_point())
-    flag = Flag.NOT_EVALUATED
-    if score is not None:
-        flag = Flag.ABOVE if score >= point.threshold else Flag.BELOW
+    given = Score(value=score) if isinstance(score, float) else score
+    point: OperatingPoint = changes.get("operating_point", operating_point())
     values: dict[str, Any] = {
         "key": "pneumothorax",
         "concept": PNEUMOTHORAX,
         "site": PLEURA,
-        "score": None if score is None else Score(value=score),
-        "operating_point": None if score is None else point,
-        "flag": flag,
+        "score": given,
         "urgency": Urgency.CRITICAL,
-        "evidence": ()
-        if score is None
-        else (FrameScore(image=image_ref(), frame=0, score=score),),
-        "images_scored": 0 if score is None else 1,
-        "reason": "" if score is not None else "body part ABDOMEN is not validated",
     }
+    if given is None:
+        values |= {
+            "operating_point": None,
+            "flag": Flag.NOT_EVALUATED,
+            "evidence": (),
+            "images_scored": 0,
+            "reason": "body part ABDOMEN is not validated",
+        }
+    else:
+        values |= {
+            "operating_point": point,
+            "flag": Flag.ABOVE if given.value >= point.threshold else Flag.BELOW,
+            "evidence": (FrameScore(image=image_ref(), frame=0, score=given.value),),
+            "images_scored": 1,
+        }
     return Finding(**values | changes)
 
 

@@ -1,0 +1,172 @@
+"""The secondary capture: the page as a DICOM image.
+
+Secondary Capture Image Storage (PS3.3 A.8.1) through highdicom, 8-bit RGB,
+Explicit VR Little Endian. It has no Pixel Spacing, so that nobody measures on it.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from highdicom.sc import SCImage
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code as PydicomCode
+from pydicom.uid import (
+    JPEG2000,
+    JPEG2000MC,
+    ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
+)
+
+from dicom_node.domain import EncodedObject, ImageRef, ObjectKind
+from sr_writer import codes
+from sr_writer.document import (
+    MANUFACTURER,
+    SERIES_NUMBERS,
+    Basis,
+    finish,
+    long_string,
+    study_header,
+    text_of,
+)
+
+_LOSSY_METHODS: dict[str, str] = {
+    JPEGBaseline8Bit: "ISO_10918_1",
+    JPEGExtended12Bit: "ISO_10918_1",
+    JPEGLSNearLossless: "ISO_14495_1",
+    JPEG2000: "ISO_15444_1",
+    JPEG2000MC: "ISO_15444_1",
+}
+_PHOTOGRAPHIC = frozenset({"DMS", "ES", "GM", "OP", "XC"})
+"""Modalities whose pictures may show a face."""
+
+
+def encode_capture(
+    basis: Basis,
+    page: NDArray[np.uint8],
+    shown: Sequence[tuple[ImageRef, int]],
+    sources: Sequence[Dataset],
+) -> EncodedObject:
+    """Return the page of a result as a secondary capture.
+
+    Parameters
+    ----------
+    page
+        (H, W, 3) uint8, RGB.
+    shown
+        The images that the page rests on, each with a frame counted from 0.
+    sources
+        Headers of images of the study: whether their pixels have been compressed
+        lossily, and what may be burned into them, is inherited.
+    """
+    capture: Dataset = SCImage.from_ref_dataset(
+        ref_dataset=study_header(basis.source),
+        pixel_array=page,
+        photometric_interpretation="RGB",
+        bits_allocated=8,
+        coordinate_system="PATIENT",
+        patient_orientation=("L", "F"),
+        series_instance_uid=basis.series_uid(ObjectKind.CAPTURE),
+        series_number=SERIES_NUMBERS[ObjectKind.CAPTURE],
+        sop_instance_uid=basis.instance_uid(ObjectKind.CAPTURE),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        specific_character_set=None,
+    )
+    capture.PatientOrientation = None  # a page has none
+    capture.Modality = "OT"
+    capture.ImageType = ["DERIVED", "SECONDARY"]
+    capture.ConversionType = "WSD"
+    moment = basis.concluded_at
+    capture.DateOfSecondaryCapture = f"{moment:%Y%m%d}"
+    capture.TimeOfSecondaryCapture = f"{moment:%H%M%S.%f}"
+    _set_derivation(capture, basis, shown)
+    _set_body_part(capture, basis.source)
+    _set_lossiness(capture, sources)
+    _set_privacy(capture, sources)
+    return finish(capture, basis, ObjectKind.CAPTURE)
+
+
+def _set_derivation(
+    capture: Dataset, basis: Basis, shown: Sequence[tuple[ImageRef, int]]
+) -> None:
+    """Say which images the page rests on, and how it came about (C.7.6.1, C.12.4)."""
+    algorithm = basis.result.algorithm
+    pack = long_string(f"{algorithm.name} {algorithm.version}")
+    capture.DerivationDescription = f"Page with the AI result of {pack}"
+    frames: dict[ImageRef, set[int]] = {}
+    for image, frame in shown:
+        frames.setdefault(image, set()).add(frame)
+    capture.SourceImageSequence = [
+        _source_image(image, sorted(indices)) for image, indices in frames.items()
+    ]
+
+
+def _source_image(image: ImageRef, frames: list[int]) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = image.sop_class_uid
+    item.ReferencedSOPInstanceUID = image.sop_instance_uid
+    if image.frames > 1:
+        item.ReferencedFrameNumber = [frame + 1 for frame in frames]
+    item.PurposeOfReferenceCodeSequence = [_code_item(codes.SOURCE_IMAGE)]
+    item.SpatialLocationsPreserved = "NO"
+    return item
+
+
+def _code_item(code: PydicomCode) -> Dataset:
+    item = Dataset()
+    item.CodeValue = code.value
+    item.CodingSchemeDesignator = code.scheme_designator
+    item.CodeMeaning = code.meaning
+    return item
+
+
+def _set_body_part(capture: Dataset, source: Dataset) -> None:
+    """Copy what was examined, and its side; empty where that is open (Type 2C)."""
+    body_part = text_of(source, "BodyPartExamined").upper()[:16]
+    if body_part:
+        capture.BodyPartExamined = body_part
+    if body_part not in codes.UNPAIRED_BODY_PARTS:
+        sides = {text_of(source, k).upper() for k in ("Laterality", "ImageLaterality")}
+        known = sorted(sides & {"L", "R"})
+        capture.Laterality = known[0] if len(known) == 1 else None
+
+
+def _set_lossiness(capture: Dataset, sources: Sequence[Dataset]) -> None:
+    """Inherit lossy compression, its ratios and methods (C.7.6.1.1.5)."""
+    capture.LossyImageCompression = "00"
+    for source in sources:
+        syntax = _transfer_syntax(source)
+        stated = text_of(source, "LossyImageCompression")
+        if stated != "01" and (stated == "00" or syntax not in _LOSSY_METHODS):
+            continue
+        capture.LossyImageCompression = "01"
+        if ratio := source.get("LossyImageCompressionRatio"):
+            capture.LossyImageCompressionRatio = ratio
+        method = source.get("LossyImageCompressionMethod")
+        if method := method or _LOSSY_METHODS.get(syntax):
+            capture.LossyImageCompressionMethod = method
+        return
+
+
+def _transfer_syntax(source: Dataset) -> str:
+    meta = getattr(source, "file_meta", None)
+    return "" if meta is None else text_of(meta, "TransferSyntaxUID")
+
+
+def _set_privacy(capture: Dataset, sources: Sequence[Dataset]) -> None:
+    """Say NO to burned-in identity, unless a source says YES or leaves it open."""
+    stated = {text_of(s, "BurnedInAnnotation").upper() for s in sources}
+    if "YES" in stated:
+        capture.BurnedInAnnotation = "YES"
+    elif stated == {"NO"}:
+        capture.BurnedInAnnotation = "NO"
+    features = {text_of(s, "RecognizableVisualFeatures").upper() for s in sources}
+    modalities = {text_of(s, "Modality").upper() for s in sources}
+    recognizable = "YES" in features or (
+        features != {"NO"} and modalities & _PHOTOGRAPHIC
+    )
+    capture.RecognizableVisualFeatures = "YES" if recognizable else "NO"
