@@ -317,6 +317,8 @@ def _codecs(decoder: Decoder) -> tuple[str, ...]:
 def _decoded(header: Dataset, frame: int, pixels: Pixels, photometric: str) -> Decoded:
     if photometric not in ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB"):
         raise Permanent(f"photometric interpretation {photometric!r} is not supported")
+    if not pixels.size:
+        raise Permanent("the image has no rows or no columns")
     signed = pixels.dtype.kind == "i"
     transform = _macro(header, frame, "PixelValueTransformationSequence")
     rescale = _rescale(transform)

@@ -89,7 +89,8 @@ def _look_up(pixels: NDArray[Any], palette: Palette) -> Grey:
     """Return the colours of a palette image (PS3.3 C.7.6.3.1.5)."""
     last = len(palette.entries) - 1
     index = (pixels.astype(np.int32) - palette.first).clip(0, last)
-    return palette.entries[index]
+    colours: Grey = palette.entries[index]
+    return colours
 
 
 def _monochrome(decoded: Decoded, method: Method) -> Grey:
@@ -104,7 +105,7 @@ def _monochrome(decoded: Decoded, method: Method) -> Grey:
             grey = _voi(levels, values, decoded, method)
     if decoded.photometric == "MONOCHROME1":
         grey = _WHITE - grey
-    return levels.spread(np.where(np.isfinite(values), np.rint(grey), 0))
+    return levels.spread(np.where(np.isfinite(values), grey, 0))
 
 
 def _modality(stored: NDArray[Any], decoded: Decoded) -> Values:
@@ -152,7 +153,7 @@ def _windowed(values: Values, window: VoiWindow) -> Values:
 def _ramp(values: Values, low: float, high: float) -> Values:
     """Return 0 at `low` and below, 255 at `high` and above, a line between them."""
     if high > low:
-        grey: Values = ((values - low) * (_WHITE / (high - low))).clip(0, _WHITE)
+        grey: Values = ((values - low) / (high - low)).clip(0, 1) * _WHITE
         return grey
     return np.where(values > high, float(_WHITE), 0.0)
 
@@ -224,7 +225,10 @@ class _Levels:
         return _at_percent(values, ends, low), _at_percent(values, ends, high)
 
     def spread(self, grey: Values) -> Grey:
-        """Return the image (H, W) of which the levels have these grey values (n,)."""
+        """Return the image (H, W) of which the levels have these grey values (n,).
+
+        Cut off after the point, as the public toolkit does.
+        """
         levels = grey.astype(np.uint8)
         if self.index is None:
             return levels.reshape(self.shape)

@@ -1,0 +1,96 @@
+"""What runs in a decode process: requests in, one answer per frame out.
+
+A request is ``{"path", "frames", "policy"}``. An answer is ``{"reason", "transient"}``
+where a frame cannot be read, else ``{"shape", "digest"}`` followed by a message of
+(S, S) or (S, S, 3) uint8 pixels.
+
+The process ends when its socket closes, so it does not outlive its worker. It has no
+more memory than it is given, leaves no core dump with pixels in it, and an alarm that
+nothing can block ends a frame that takes far too long even where the worker is gone.
+"""
+
+import json
+import os
+import resource
+import signal
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from dicom_node.errors import PacsightError, Transient
+from workers.decode import ImageFile, open_image
+from workers.policy import Preprocessing, policy_from_json
+from workers.preprocess import Grey, prepare
+
+READY = b"ready"
+
+Answer = tuple[dict[str, Any], Grey | None]
+
+_policy = lru_cache(policy_from_json)
+
+
+def main(descriptor: int, memory_bytes: int, alarm_s: float) -> None:
+    """Answer requests until the socket `descriptor` is closed at the other end."""
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with Connection(descriptor) as worker:
+        worker.send_bytes(READY)
+        _silence()
+        try:
+            while True:
+                _serve(worker, alarm_s)
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            return
+
+
+def answers(
+    path: Path, frames: Sequence[int], policy: Preprocessing
+) -> Iterator[Answer]:
+    """Yield an answer for each of `frames`, in order; the file is opened once."""
+    done = 0
+    try:
+        with open_image(path) as image:
+            for frame in frames:
+                yield _answer(image, frame, policy)
+                done += 1
+    except PacsightError as error:
+        for _ in frames[done:]:
+            yield _refusal(error)
+
+
+def _serve(worker: Connection, alarm_s: float) -> None:
+    request = json.loads(worker.recv_bytes())
+    found = answers(
+        Path(request["path"]), request["frames"], _policy(request["policy"])
+    )
+    for _ in request["frames"]:
+        signal.setitimer(signal.ITIMER_REAL, alarm_s)
+        head, pixels = next(found)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        worker.send_bytes(json.dumps(head).encode())
+        if pixels is not None:
+            worker.send_bytes(pixels.tobytes())
+
+
+def _answer(image: ImageFile, frame: int, policy: Preprocessing) -> Answer:
+    try:
+        decoded = image.decode(frame)
+        pixels = prepare(decoded, policy)
+    except PacsightError as error:
+        return _refusal(error)
+    except Exception as error:  # noqa: BLE001 - the boundary of this process
+        return {"reason": f"preprocessing failed: {error!r}", "transient": False}, None
+    return {"shape": pixels.shape, "digest": decoded.digest}, pixels
+
+
+def _refusal(error: PacsightError) -> Answer:
+    return {"reason": str(error), "transient": isinstance(error, Transient)}, None
+
+
+def _silence() -> None:
+    """Send what native decoders print to nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
