@@ -7,6 +7,7 @@ out, and no score is made up.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from dicom_node.domain import (
     Score,
     Unreadable,
 )
-from workers.manifest import Accepts, FindingSpec
+from workers.manifest import Accepts, FindingSpec, ZeroShotHead
 from workers.pack import LinearWeights, Pack
 
 Embeddings = NDArray[np.float32]
@@ -72,6 +73,32 @@ class Conclusion:
     findings: tuple[Finding, ...]
     reason: str
     completion: Completion
+
+
+class TextEncoder(Protocol):
+    """What zero-shot heads are made with."""
+
+    @property
+    def logit_scale(self) -> float:
+        """Return the logarithm of the temperature between images and texts."""
+        ...
+
+    def embed_texts(self, texts: Sequence[str]) -> Embeddings:
+        """Return (N, D) float32 of length one."""
+        ...
+
+
+def heads_of(pack: Pack, encoder: TextEncoder) -> Heads:
+    """Return the head of each finding; prompts are embedded for zero-shot ones."""
+    heads: dict[str, LinearWeights | ZeroShotWeights] = dict(pack.heads)
+    for spec in pack.findings:
+        if isinstance(spec.head, ZeroShotHead) and spec.prompts is not None:
+            heads[spec.key] = zero_shot(
+                encoder.embed_texts(spec.prompts.positive),
+                encoder.embed_texts(spec.prompts.negative),
+                logit_scale=encoder.logit_scale,
+            )
+    return heads
 
 
 def zero_shot(

@@ -1,0 +1,219 @@
+"""Images and texts to embeddings: the model of a pack, ready to compute.
+
+Everything behind it (heads, search, gates) knows only the `Encoder` protocol. Torch is
+at home here and in `workers.medimageinsight`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
+
+from dicom_node.domain import EncoderKey
+from dicom_node.errors import Permanent
+from workers.medimageinsight import Config, MedImageInsight, Tokenizer, load
+from workers.pack import Pack
+from workers.policy import Preprocessing
+
+Embeddings = NDArray[np.float32]
+"""(N, D) float32, rows of length one."""
+
+BATCH = 32
+PROFILES = {"float32": torch.float32}
+"""Numeric profiles, and what is computed in."""
+
+_WHITE = 255.0
+
+
+class Encoder(Protocol):
+    """Images and texts to unit vectors of one space."""
+
+    @property
+    def key(self) -> EncoderKey:
+        """Return what makes its embeddings comparable with others."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """Return the length D of an embedding."""
+        ...
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Return the policy that its images have to follow."""
+        ...
+
+    @property
+    def logit_scale(self) -> float:
+        """Return the logarithm of the temperature between images and texts."""
+        ...
+
+    def embed_images(self, images: NDArray[np.uint8]) -> Embeddings:
+        """Return (N, D) float32 of length one, of (N, 3, S, S) uint8 RGB."""
+        ...
+
+    def embed_texts(self, texts: Sequence[str]) -> Embeddings:
+        """Return (N, D) float32 of length one."""
+        ...
+
+
+def open_encoder(
+    pack: Pack, *, device: str = "auto", threads: int | None = None
+) -> Encoder:
+    """Return the encoder of a pack, in evaluation mode.
+
+    Parameters
+    ----------
+    device
+        ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
+    threads
+        Of this process on the CPU; None leaves it to torch.
+
+    Raises
+    ------
+    Permanent
+        If the model cannot be computed here, or its files are not what the pack says.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    spec = pack.manifest.encoder
+    if spec.numeric_profile not in PROFILES:
+        raise Permanent(
+            f"pack {pack.name} is computed in {spec.numeric_profile}; "
+            f"this worker computes in {', '.join(PROFILES)}"
+        )
+    config = read_config(spec.config)
+    if config.embedding != spec.embedding_dim:
+        raise Permanent(
+            f"pack {pack.name} states {spec.embedding_dim} dimensions, "
+            f"and its model has {config.embedding}"
+        )
+    tokenizer = Tokenizer.load(pack.tokenizer, context=config.text.context)
+    if tokenizer.vocabulary != config.text.vocabulary:
+        raise Permanent(f"the tokenizer of pack {pack.name} is not its model's")
+    model = load(pack.weights, config=config, sha256=spec.sha256)
+    return MedImageInsightEncoder(
+        model.to(_device(device)), tokenizer, pack.encoder_key, pack.preprocessing
+    )
+
+
+def read_config(data: Mapping[str, Any]) -> Config:
+    """Return the sizes of a model, every one of them stated.
+
+    Raises
+    ------
+    Permanent
+        If one is missing, unknown or impossible.
+    """
+    text = json.dumps(data)
+    try:
+        config = _configs.validate_json(text, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise Permanent(f"encoder.config.{where}: {first['msg']}") from error
+    if _configs.dump_python(config, mode="json") != json.loads(text):
+        raise Permanent("encoder.config has to state every size of the model, no more")
+    return config
+
+
+class MedImageInsightEncoder:
+    """`Encoder` with a model on one device."""
+
+    def __init__(
+        self,
+        model: MedImageInsight,
+        tokenizer: Tokenizer,
+        key: EncoderKey,
+        preprocessing: Preprocessing,
+    ) -> None:
+        self._model = model.eval()
+        self._tokenizer = tokenizer
+        self._key = key
+        self._preprocessing = preprocessing
+        self._device = model.logit_scale.device
+        self._mean = self._per_channel(preprocessing.mean)
+        self._std = self._per_channel(preprocessing.std)
+
+    @property
+    def key(self) -> EncoderKey:
+        """Return what makes its embeddings comparable with others."""
+        return self._key
+
+    @property
+    def dimension(self) -> int:
+        """Return the length D of an embedding."""
+        return self._model.config.embedding
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Return the policy that its images have to follow."""
+        return self._preprocessing
+
+    @property
+    def logit_scale(self) -> float:
+        """Return the logarithm of the temperature between images and texts."""
+        return float(self._model.logit_scale)
+
+    def embed_images(self, images: NDArray[np.uint8]) -> Embeddings:
+        """Return (N, D) float32 of length one, of (N, 3, S, S) uint8 RGB.
+
+        Raises
+        ------
+        ValueError
+            If the images are others.
+        """
+        size = self._preprocessing.size
+        if images.dtype != np.uint8 or images.shape[1:] != (3, size, size):
+            raise ValueError(
+                f"images must be (N, 3, {size}, {size}) uint8, "
+                f"not {images.shape} {images.dtype}"
+            )
+        starts = range(0, len(images), BATCH)
+        return self._rows(
+            [self._images(images[start : start + BATCH]) for start in starts]
+        )
+
+    def embed_texts(self, texts: Sequence[str]) -> Embeddings:
+        """Return (N, D) float32 of length one."""
+        starts = range(0, len(texts), BATCH)
+        return self._rows(
+            [self._texts(texts[start : start + BATCH]) for start in starts]
+        )
+
+    @torch.inference_mode()
+    def _images(self, images: NDArray[np.uint8]) -> Tensor:
+        pixels = torch.from_numpy(np.ascontiguousarray(images)).to(self._device)
+        levels = pixels.to(PROFILES[self._key.profile]) / _WHITE
+        return self._model.encode_image((levels - self._mean) / self._std).float().cpu()
+
+    @torch.inference_mode()
+    def _texts(self, texts: Sequence[str]) -> Tensor:
+        ids, mask = self._tokenizer.encode(texts)
+        features = self._model.encode_text(ids.to(self._device), mask.to(self._device))
+        return features.float().cpu()
+
+    def _rows(self, parts: Sequence[Tensor]) -> Embeddings:
+        if not parts:
+            return np.empty((0, self.dimension), dtype=np.float32)
+        rows: Embeddings = torch.cat(list(parts)).numpy()
+        return rows
+
+    def _per_channel(self, values: Sequence[float]) -> Tensor:
+        return torch.tensor(values, device=self._device).reshape(3, 1, 1)
+
+
+_configs = TypeAdapter(Config)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise Permanent("there is no GPU that torch can use: set worker.device to cpu")
+    return torch.device(name)
