@@ -6,11 +6,13 @@ here.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from ssl import SSLContext
 
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
+from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from dicom_node.errors import Permanent, Transient
 from dicom_node.peers import Caller, Peer
@@ -43,10 +45,33 @@ def association(
         assoc.release()
 
 
+class _Requestor(AE):
+    """An AE that can close the socket of a connection that failed.
+
+    pynetdicom 3.0.4 shuts such a socket down, which raises because it was never
+    connected, and leaves it to the garbage collector.
+    """
+
+    def close(self) -> None:
+        """Close the socket that was made last."""
+        self._made.close()
+
+    def _create_socket(
+        self,
+        assoc: Association,
+        address: AddressInformation,
+        tls_args: tuple[SSLContext, str] | None,
+    ) -> AssociationSocket:
+        made = super()._create_socket(assoc, address, tls_args)
+        assert made.socket is not None  # noqa: S101 - it was made just now
+        self._made = made.socket
+        return made
+
+
 def _request(
     peer: Peer, caller: Caller, contexts: Sequence[PresentationContext]
 ) -> Association:
-    ae = AE(ae_title=peer.calling_aet or caller.aet)
+    ae = _Requestor(ae_title=peer.calling_aet or caller.aet)
     ae.connection_timeout = caller.connect_timeout_s
     ae.acse_timeout = caller.acse_timeout_s
     ae.dimse_timeout = caller.dimse_timeout_s
@@ -65,6 +90,7 @@ def _request(
     if assoc.is_established:
         return assoc
     if not connected:
+        ae.close()
         raise Transient(f"{peer.name}: no connection, is it running?")
     raise _refusal(peer, assoc)
 

@@ -93,10 +93,11 @@ class DimseDestination:
                     yield self._not_taken(parcel)
                     continue
                 status = _store(assoc, parcel, accepted)
-                if status == DUPLICATE_SOP_INSTANCE:
-                    duplicates.append(parcel.outgoing)
-                elif status is None:
+                if status is None:
+                    assoc.abort()
                     yield self._not_answered(parcel)
+                elif status == DUPLICATE_SOP_INSTANCE:
+                    duplicates.append(parcel.outgoing)
                 else:
                     yield judged(parcel.outgoing, status)
 
