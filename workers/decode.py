@@ -227,6 +227,20 @@ def decode(path: Path, frame: int = 0) -> Decoded:
         return image.decode(frame)
 
 
+def read_header(path: Path) -> Dataset:
+    """Return the data set of the DICOM file at `path`, without its pixels.
+
+    Raises
+    ------
+    Permanent
+        If it is not DICOM.
+    Transient
+        If the disk failed while reading it.
+    """
+    with _explained(), _quiet(), path.open("rb") as file:
+        return dcmread(file, stop_before_pixels=True, force=True)
+
+
 @contextmanager
 def open_image(path: Path) -> Iterator[ImageFile]:
     """Give the DICOM file at `path`, its header read, for decoding frame by frame.

@@ -70,6 +70,15 @@ def resize(image: Grey, size: int) -> Grey:
     return np.asarray(resized)
 
 
+def fit(image: Grey, longest_px: int) -> Grey:
+    """Return `image` with no side longer than `longest_px`, its proportions kept."""
+    if max(image.shape[:2]) <= longest_px:
+        return image
+    small = Image.fromarray(image)
+    small.thumbnail((longest_px, longest_px), Image.Resampling.LANCZOS)
+    return np.asarray(small)
+
+
 def channels(image: Grey) -> Grey:
     """Return (3, S, S) uint8 of (S, S) or (S, S, 3), as a view."""
     if image.ndim == 2:  # noqa: PLR2004 - grey

@@ -11,6 +11,7 @@ from workers.decoding.pool import (
     Failure,
     FrameInput,
     Outcome,
+    Shown,
 )
 
-__all__ = ["DecodePool", "DecodedInput", "Failure", "FrameInput", "Outcome"]
+__all__ = ["DecodePool", "DecodedInput", "Failure", "FrameInput", "Outcome", "Shown"]

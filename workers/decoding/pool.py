@@ -65,6 +65,22 @@ class DecodedInput:
     digest: Sha256
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Shown:
+    """A frame as a viewer shows it, no side longer than a screen has use for.
+
+    Parameters
+    ----------
+    image
+        (H, W) or (H, W, 3) uint8, 0 black.
+    aspect
+        Height of a pixel over its width.
+    """
+
+    image: NDArray[np.uint8]
+    aspect: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """Why a frame could not be decoded; transient if it may go well another time."""
@@ -123,6 +139,31 @@ class DecodePool:
         Transient
             If decode processes do not start.
         """
+        return [
+            frame
+            if isinstance(frame, Failure)
+            else DecodedInput(image=channels(frame.pixels), digest=frame.digest)
+            for frame in self._run(inputs, policy.to_json())
+        ]
+
+    def show(self, inputs: Sequence[FrameInput]) -> list[Shown | Failure]:
+        """Return what each of `inputs` looks like, in their order.
+
+        Raises
+        ------
+        Transient
+            If decode processes do not start.
+        """
+        return [
+            frame
+            if isinstance(frame, Failure)
+            else Shown(image=frame.pixels, aspect=frame.aspect)
+            for frame in self._run(inputs, None)
+        ]
+
+    def _run(
+        self, inputs: Sequence[FrameInput], policy: str | None
+    ) -> list["_Frame | Failure"]:
         with self._lock:
             job = _Job(_requests(inputs, policy, self._processes))
             try:
@@ -180,6 +221,15 @@ class DecodePool:
             child.end()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Frame:
+    """What a process made of a frame: (H, W) or (H, W, 3) uint8."""
+
+    pixels: NDArray[np.uint8]
+    digest: Sha256
+    aspect: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Request:
     """Frames of one file, and where their outcomes belong.
@@ -191,7 +241,7 @@ class _Request:
     """
 
     path: Path
-    policy: str
+    policy: str | None
     frames: tuple[int, ...]
     places: tuple[int, ...]
     suspect: bool = False
@@ -207,17 +257,16 @@ class _Request:
 
 
 def _requests(
-    inputs: Sequence[FrameInput], policy: Preprocessing, processes: int
+    inputs: Sequence[FrameInput], policy: str | None, processes: int
 ) -> list[_Request]:
     """Return runs of frames of one file, short enough to keep every process busy."""
     longest = min(FRAMES_PER_REQUEST, max(1, -(-len(inputs) // processes)))
-    text = policy.to_json()
     requests = []
     for path, run in groupby(enumerate(inputs), key=lambda item: item[1].path):
         places, items = zip(*run, strict=True)
         whole = _Request(
             path=path,
-            policy=text,
+            policy=policy,
             frames=tuple(item.frame for item in items),
             places=places,
         )
@@ -231,9 +280,9 @@ class _Job:
 
     def __init__(self, requests: Iterable[_Request]) -> None:
         self.pending = deque(requests)
-        self.outcomes: dict[int, Outcome] = {}
+        self.outcomes: dict[int, _Frame | Failure] = {}
 
-    def settle(self, child: "_Child", outcome: Outcome) -> None:
+    def settle(self, child: "_Child", outcome: "_Frame | Failure") -> None:
         """Note the outcome of the frame that `child` is at."""
         if child.request is not None:
             self.outcomes[child.request.places[child.position]] = outcome
@@ -324,7 +373,7 @@ class _Child:
         if self.request is not None and self.position == len(self.request.frames):
             self.request = None
 
-    def receive(self) -> Outcome | None:
+    def receive(self) -> "_Frame | Failure | None":
         """Return the outcome of the frame that it is at; None when it has started.
 
         Raises
@@ -344,9 +393,10 @@ class _Child:
                 reason=str(head["reason"]), transient=bool(head["transient"])
             )
         pixels = np.frombuffer(self.pipe.recv_bytes(), dtype=np.uint8)
-        return DecodedInput(
-            image=channels(pixels.reshape(head["shape"])),
+        return _Frame(
+            pixels=pixels.reshape(head["shape"]),
             digest=Sha256(str(head["digest"])),
+            aspect=float(head["aspect"]),
         )
 
     def end(self) -> str:

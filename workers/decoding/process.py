@@ -1,8 +1,9 @@
 """What runs in a decode process: requests in, one answer per frame out.
 
-A request is ``{"path", "frames", "policy"}``. An answer is ``{"reason", "transient"}``
-where a frame cannot be read, else ``{"shape", "digest"}`` followed by a message of
-(S, S) or (S, S, 3) uint8 pixels.
+A request is ``{"path", "frames", "policy"}``, its policy null for images to be looked
+at. An answer is ``{"reason", "transient"}`` where a frame cannot be read, else
+``{"shape", "digest", "aspect"}`` followed by a message of uint8 pixels of that shape,
+(H, W) or (H, W, 3).
 
 The process ends when its socket closes, so it does not outlive its worker. It has no
 more memory than it is given, leaves no core dump with pixels in it, and an alarm that
@@ -22,9 +23,11 @@ from typing import Any
 from dicom_node.errors import PacsightError, Transient
 from workers.decode import ImageFile, open_image
 from workers.policy import Preprocessing, policy_from_json
-from workers.preprocess import Grey, prepare
+from workers.preprocess import Grey, display, fit, prepare
 
 READY = b"ready"
+SHOWN_PX = 1024
+"""Longest side of an image to be looked at."""
 
 Answer = tuple[dict[str, Any], Grey | None]
 
@@ -46,7 +49,7 @@ def main(descriptor: int, memory_bytes: int, alarm_s: float) -> None:
 
 
 def answers(
-    path: Path, frames: Sequence[int], policy: Preprocessing
+    path: Path, frames: Sequence[int], policy: Preprocessing | None
 ) -> Iterator[Answer]:
     """Yield an answer for each of `frames`, in order; the file is opened once."""
     done = 0
@@ -62,9 +65,8 @@ def answers(
 
 def _serve(worker: Connection, alarm_s: float) -> None:
     request = json.loads(worker.recv_bytes())
-    found = answers(
-        Path(request["path"]), request["frames"], _policy(request["policy"])
-    )
+    policy = None if request["policy"] is None else _policy(request["policy"])
+    found = answers(Path(request["path"]), request["frames"], policy)
     for _ in request["frames"]:
         signal.setitimer(signal.ITIMER_REAL, alarm_s)
         head, pixels = next(found)
@@ -74,15 +76,23 @@ def _serve(worker: Connection, alarm_s: float) -> None:
             worker.send_bytes(pixels.tobytes())
 
 
-def _answer(image: ImageFile, frame: int, policy: Preprocessing) -> Answer:
+def _answer(image: ImageFile, frame: int, policy: Preprocessing | None) -> Answer:
     try:
         decoded = image.decode(frame)
-        pixels = prepare(decoded, policy)
+        if policy is None:
+            pixels = fit(display(decoded), SHOWN_PX)
+        else:
+            pixels = prepare(decoded, policy)
     except PacsightError as error:
         return _refusal(error)
     except Exception as error:  # noqa: BLE001 - the boundary of this process
         return {"reason": f"preprocessing failed: {error!r}", "transient": False}, None
-    return {"shape": pixels.shape, "digest": decoded.digest}, pixels
+    head = {
+        "shape": pixels.shape,
+        "digest": decoded.digest,
+        "aspect": decoded.aspect,
+    }
+    return head, pixels
 
 
 def _refusal(error: PacsightError) -> Answer:
