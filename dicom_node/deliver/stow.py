@@ -22,7 +22,6 @@ from dicom_node.peers import Caller, Peer
 from dicom_node.query import dicomweb_session
 
 MOST_BYTES = 32 * 1024 * 1024
-"""How much goes into one request, unless a single object is larger."""
 JSON = "application/dicom+json"
 TRANSFER_SYNTAX_NOT_SUPPORTED = 0xC122
 LONGEST_WAIT_S = 3600.0
@@ -62,10 +61,17 @@ class Client(DICOMwebClient):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StowDestination:
-    """A peer that objects are sent to by STOW-RS."""
+    """A peer that objects are sent to by STOW-RS.
+
+    Parameters
+    ----------
+    most_bytes
+        How much goes into one request, unless a single object is larger.
+    """
 
     peer: Peer
     caller: Caller
+    most_bytes: int = MOST_BYTES
 
     def deliver(self, objects: Sequence[Outgoing]) -> Iterator[Outcome]:
         """Yield what became of each object, as `Destination.deliver` says."""
@@ -82,7 +88,7 @@ class StowDestination:
                 session=session,
                 timeout=(self.caller.connect_timeout_s, self.caller.http_timeout_s),
             )
-            for request in _requests(whole):
+            for request in _requests(whole, most_bytes=self.most_bytes):
                 yield from self._send(client, request)
 
     def _send(self, client: Client, objects: Sequence[Outgoing]) -> Iterator[Outcome]:
@@ -210,13 +216,15 @@ def _phrase(status: int) -> str:
         return "a status without a name"
 
 
-def _requests(objects: Sequence[Outgoing]) -> Iterator[list[Outgoing]]:
+def _requests(
+    objects: Sequence[Outgoing], *, most_bytes: int
+) -> Iterator[list[Outgoing]]:
     """Yield the objects in portions that fit into one request."""
     portion: list[Outgoing] = []
     size = 0
     for outgoing in objects:
         length = outgoing.path.stat().st_size
-        if portion and size + length > MOST_BYTES:
+        if portion and size + length > most_bytes:
             yield portion
             portion, size = [], 0
         portion.append(outgoing)
