@@ -114,7 +114,7 @@ def _monochrome(decoded: Decoded, method: Method) -> Grey:
             grey = _voi(levels, values, decoded, method)
     if decoded.photometric == "MONOCHROME1":
         grey = _WHITE - grey
-    return levels.spread(np.where(np.isfinite(values), grey, 0))
+    return levels.spread(np.where(np.isfinite(values), np.rint(grey), 0))
 
 
 def _modality(stored: NDArray[Any], decoded: Decoded) -> Values:
@@ -234,10 +234,7 @@ class _Levels:
         return _at_percent(values, ends, low), _at_percent(values, ends, high)
 
     def spread(self, grey: Values) -> Grey:
-        """Return the image (H, W) of which the levels have these grey values (n,).
-
-        Cut off after the point, as the public toolkit does.
-        """
+        """Return the image (H, W) of which the levels have these grey values (n,)."""
         levels = grey.astype(np.uint8)
         if self.index is None:
             return levels.reshape(self.shape)
