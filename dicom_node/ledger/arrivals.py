@@ -169,7 +169,7 @@ def _insert_versions(
     insert_ignore(tx, version, [_version_row(r, study_id) for r in fresh])
     paths = [r.path for r in fresh]
     query = select(version.c.id, version.c.path).where(version.c.path.in_(paths))
-    ids = {path: key for key, path in tx.execute(query).tuples()}
+    ids = {path: key for key, path in tx.execute(query)}
     rows: list[dict[str, Any]] = []
     for item in fresh:
         if item.header.analysis is Analysis.IMAGE:

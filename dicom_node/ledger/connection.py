@@ -10,14 +10,17 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
 
 from dicom_node.errors import Permanent, Transient
 
 BUSY_TIMEOUT_S = 30
+CONNECT_TIMEOUT_S = 10
 MIGRATION_LOCK = 0x70616373
 
 
@@ -48,28 +51,27 @@ class Ledger:
         LedgerBusyError
             If the database could not be reached or stayed locked.
         """
-        try:
-            with self.engine.begin() as tx:
-                if tx.dialect.name == "sqlite":
-                    tx.exec_driver_sql("BEGIN IMMEDIATE")
-                yield tx
-        except OperationalError as error:
-            raise LedgerBusyError(
-                f"the ledger is not available: {error.orig}"
-            ) from error
+        with _patiently(), self.engine.begin() as tx:
+            if tx.dialect.name == "sqlite":
+                tx.exec_driver_sql("BEGIN IMMEDIATE")
+            yield tx
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Run a transaction that only reads, on one snapshot."""
-        try:
-            with self.engine.begin() as tx:
-                if tx.dialect.name == "sqlite":
-                    tx.exec_driver_sql("BEGIN")
-                yield tx
-        except OperationalError as error:
-            raise LedgerBusyError(
-                f"the ledger is not available: {error.orig}"
-            ) from error
+        """Run a transaction that only reads, on one snapshot.
+
+        Raises
+        ------
+        LedgerBusyError
+            If the database could not be reached.
+        """
+        engine = self.engine
+        if engine.dialect.name != "sqlite":
+            engine = engine.execution_options(isolation_level="REPEATABLE READ")
+        with _patiently(), engine.begin() as tx:
+            if tx.dialect.name == "sqlite":
+                tx.exec_driver_sql("BEGIN")
+            yield tx
 
     def close(self) -> None:
         """Close all connections."""
@@ -89,7 +91,7 @@ def open_ledger(url: str, *, migrate: bool) -> Ledger:
     Raises
     ------
     LedgerOutdatedError
-        If `migrate` is false and the schema is another version's.
+        If the schema is a newer version's, or not this one's and `migrate` is false.
     LedgerBusyError
         If the database cannot be reached.
     """
@@ -105,10 +107,22 @@ def open_ledger(url: str, *, migrate: bool) -> Ledger:
     return ledger
 
 
+@contextmanager
+def _patiently() -> Iterator[None]:
+    """Say of a database that does not answer that it may answer later."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise LedgerBusyError(f"the ledger is not available: {error.orig}") from error
+    except PoolTimeoutError as error:
+        raise LedgerBusyError("too much asks the ledger at once") from error
+
+
 def _engine(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_pre_ping=True)
+        waiting = {"connect_timeout": CONNECT_TIMEOUT_S}
+        return create_engine(parsed, pool_pre_ping=True, connect_args=waiting)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     engine = create_engine(
@@ -141,7 +155,12 @@ def _migrate(ledger: Ledger) -> None:
                 text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK}
             )
         config.attributes["connection"] = tx
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise LedgerOutdatedError(
+                f"the ledger was made by a newer version: {error}"
+            ) from error
 
 
 def _check(ledger: Ledger) -> None:

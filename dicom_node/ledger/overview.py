@@ -137,7 +137,7 @@ def _contents(
         .order_by(version.c.study_id, version.c.modality)
     )
     found: dict[int, tuple[tuple[str, ...], int]] = {}
-    for key, modality, count in tx.execute(query).tuples():
+    for key, modality, count in tx.execute(query):
         names, total = found.get(key, ((), 0))
         found[key] = ((*names, modality), total + count)
     return found

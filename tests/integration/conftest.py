@@ -1,4 +1,4 @@
-"""A real PACS to talk to: Debian's Orthanc with its DICOMweb plugin."""
+"""Real neighbours to talk to: Debian's Orthanc with DICOMweb, and a PostgreSQL."""
 
 import json
 import os
@@ -16,6 +16,9 @@ from urllib.request import Request, urlopen
 
 import pytest
 from orthanc_api_client import OrthancApiClient
+
+from dicom_node.ledger import Ledger, open_ledger
+from tests.postgres import Cluster, binaries
 
 PLUGINS = (Path("/usr/share/orthanc/plugins"), Path("/usr/lib/orthanc"))
 START_TIMEOUT_S = 20.0
@@ -193,3 +196,60 @@ def own_orthanc(orthanc_binary: str, tmp_path: Path) -> Iterator[Orthanc]:
     )
     yield pacs
     pacs.kill()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """Return a running PostgreSQL; skipped where it is absent, failed where CI=true."""
+    with Cluster(binaries()) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres: Cluster) -> str:
+    """Return the name of a database that holds an empty ledger, to be copied."""
+    name = postgres.database()
+    open_ledger(postgres.url(name), migrate=True).close()
+    return name
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file that holds an empty ledger, to be copied."""
+    path = tmp_path_factory.mktemp("ledger") / "ledger.sqlite"
+    open_ledger(f"sqlite:///{path}", migrate=True).close()
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Return the URL of a database without any table: SQLite, then PostgreSQL."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/ledger.sqlite"
+        return
+    cluster: Cluster = request.getfixturevalue("postgres")
+    name = cluster.database()
+    yield cluster.url(name)
+    cluster.drop(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Return the URL of an empty ledger: on SQLite, then on PostgreSQL."""
+    if request.param == "sqlite":
+        path = tmp_path / "ledger.sqlite"
+        shutil.copyfile(request.getfixturevalue("migrated_sqlite"), path)
+        yield f"sqlite:///{path}"
+        return
+    cluster: Cluster = request.getfixturevalue("postgres")
+    name = cluster.database(template=request.getfixturevalue("migrated_postgres"))
+    yield cluster.url(name)
+    cluster.drop(name)
+
+
+@pytest.fixture
+def ledger(ledger_url: str) -> Iterator[Ledger]:
+    """Return an open ledger with nothing in it: on SQLite, then on PostgreSQL."""
+    opened = open_ledger(ledger_url, migrate=False)
+    yield opened
+    opened.close()

@@ -1,0 +1,103 @@
+"""The ledger's schema: made by migrations, checked by workers, the same everywhere."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+from sqlalchemy.schema import SchemaItem
+
+from dicom_node.ledger import (
+    Ledger,
+    LedgerBusyError,
+    LedgerOutdatedError,
+    arrivals,
+    open_ledger,
+)
+from dicom_node.ledger.tables import metadata
+from tests.arrivals import received
+
+
+def differences(ledger: Ledger) -> Sequence[object]:
+    """Return what the migrated database has and the tables say otherwise."""
+    with ledger.read() as tx:
+        context = MigrationContext.configure(
+            tx, opts={"compare_type": True, "include_object": _is_ours}
+        )
+        return list(compare_metadata(context, metadata))
+
+
+def _is_ours(
+    _item: SchemaItem, name: str | None, kind: str, *_: object, **__: object
+) -> bool:
+    return (kind, name) != ("table", "alembic_version")
+
+
+def test_the_migrated_schema_is_the_one_that_the_tables_describe(
+    ledger: Ledger,
+) -> None:
+    """After all migrations, Alembic finds nothing left to change."""
+    assert differences(ledger) == []
+
+
+def test_a_ledger_is_migrated_twice_without_harm(empty_url: str) -> None:
+    """A node that starts again keeps its schema and what is in it."""
+    for number in (1, 2):
+        ledger = open_ledger(empty_url, migrate=True)
+        with ledger.write() as tx:
+            arrivals.record(tx, [received(number)], encoders=[])
+        ledger.close()
+    again = open_ledger(empty_url, migrate=False)
+    with again.read() as tx:
+        assert tx.execute(text("SELECT count(*) FROM study")).scalar_one() == 2
+    again.close()
+
+
+def test_many_nodes_may_start_at_once(empty_url: str) -> None:
+    """Whoever comes first migrates; the others find the work done."""
+
+    def start(_number: int) -> None:
+        open_ledger(empty_url, migrate=True).close()
+
+    with ThreadPoolExecutor(4) as nodes:
+        list(nodes.map(start, range(4)))
+    ledger = open_ledger(empty_url, migrate=False)
+    assert differences(ledger) == []
+    ledger.close()
+
+
+def test_a_worker_refuses_a_ledger_without_schema(empty_url: str) -> None:
+    """Workers never change the schema: they say who does."""
+    with pytest.raises(LedgerOutdatedError, match="start the node first"):
+        open_ledger(empty_url, migrate=False)
+
+
+def test_a_worker_refuses_an_older_schema(ledger_url: str) -> None:
+    """A schema of another version is not worked with."""
+    _stamp(ledger_url, "0000")
+    with pytest.raises(LedgerOutdatedError, match="schema is 0000"):
+        open_ledger(ledger_url, migrate=False)
+
+
+def test_a_node_refuses_a_newer_schema(ledger_url: str) -> None:
+    """An older version that is started by mistake leaves the ledger alone."""
+    _stamp(ledger_url, "9999")
+    with pytest.raises(LedgerOutdatedError, match="newer"):
+        open_ledger(ledger_url, migrate=True)
+
+
+def test_a_database_that_cannot_be_reached_is_busy(tmp_path: Path) -> None:
+    """Who starts before the database does tries again."""
+    url = f"postgresql+psycopg://nobody@/none?host={tmp_path}"
+    with pytest.raises(LedgerBusyError, match="not available"):
+        open_ledger(url, migrate=True)
+
+
+def _stamp(url: str, revision: str) -> None:
+    ledger = open_ledger(url, migrate=False)
+    with ledger.write() as tx:
+        tx.execute(text("UPDATE alembic_version SET version_num = :v"), {"v": revision})
+    ledger.close()
