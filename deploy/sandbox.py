@@ -1,0 +1,376 @@
+"""Everything on one machine: a PACS, a modality, and pacsight between them.
+
+Starts Orthanc and ``pacsight up``, sends twelve studies to both as a modality would,
+waits for the reports, checks that each study has its own in Orthanc, shows a table in
+order of urgency, and stays up until Ctrl-C. ``make sandbox`` runs it.
+
+Exit status: 0 if every study has exactly one current Structured Report and one
+secondary capture a pack; 1 if not, or if something did not work; 130 if it was
+interrupted before it knew.
+"""
+
+import argparse
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from orthanc_api_client import OrthancApiClient
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from sandbox_check import faults, in_folder, in_orthanc
+from sandbox_sending import DCMSEND, Receiver, send
+from sandbox_services import (
+    HOST,
+    Ports,
+    SandboxError,
+    Service,
+    choose_ports,
+    find_orthanc,
+    lock,
+    orthanc_answers,
+    pacsight_answers,
+    start_orthanc,
+    start_pacsight,
+)
+from sandbox_settings import write_settings
+from sandbox_studies import Study, names, write_study
+from sandbox_table import study_table
+
+from dicom_node.config import load_settings
+from dicom_node.domain import StudyUid
+from dicom_node.ledger import open_ledger
+from dicom_node.ledger.overview import StudyLine
+from dicom_node.ledger.overview import studies as ledger_studies
+from dicom_node.lifecycle import State
+
+FOLDER = Path(__file__).resolve().parent.parent / ".sandbox"
+OURS = ("data", "orthanc", "results", "sent", "studies")
+"""The folders below it that every run begins with anew."""
+PATIENCE_S = 180.0
+"""How long nothing may happen before the sandbox gives up."""
+SETTLED = (
+    State.DONE,
+    State.NOT_ANALYSED,
+    State.HELD,
+    State.FAILED,
+    State.UNDELIVERED,
+)
+INTERRUPTED = 130
+WIDTH = 80
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sandbox:
+    """What runs, and where.
+
+    Parameters
+    ----------
+    orthanc
+        None where there is no Orthanc: reports then go to a folder.
+    """
+
+    folder: Path
+    ports: Ports
+    orthanc: Service | None
+    pacsight: Service
+    with_dcmsend: bool
+
+    @property
+    def config(self) -> Path:
+        """Return the settings file."""
+        return self.folder / "pacsight.toml"
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        """Return what has to be alive."""
+        return (self.pacsight,) + ((self.orthanc,) if self.orthanc else ())
+
+    @property
+    def receivers(self) -> tuple[Receiver, ...]:
+        """Return whom the modality sends to: the PACS first, as it is the archive."""
+        node = Receiver(aet="PACSIGHT", port=self.ports.node_dicom)
+        pacs = Receiver(aet="ORTHANC", port=self.ports.orthanc_dicom)
+        return (pacs, node) if self.orthanc else (node,)
+
+    @property
+    def orthanc_url(self) -> str:
+        """Return the address of Orthanc's HTTP server."""
+        return f"http://{HOST}:{self.ports.orthanc_http}"
+
+    def check(self) -> None:
+        """Raise if a service has ended."""
+        for service in self.services:
+            service.check()
+
+
+def main() -> int:
+    """Run the sandbox and return its exit status."""
+    arguments = _arguments()
+    console = Console(width=min(WIDTH, Console().width), highlight=False)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    done: list[int] = []
+    with ExitStack() as stack:
+        try:
+            sandbox = _start(arguments, console, stack)
+            done.append(_run(sandbox, console))
+            if not arguments.exit:
+                _stay(sandbox, console)
+        except KeyboardInterrupt:
+            done.append(INTERRUPTED)
+        except SandboxError as error:
+            console.print(f"\n[bold red]sandbox:[/] {error}", soft_wrap=True)
+            done.append(1)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C changes nothing
+        console.print("\nending what was started ...")
+    return done[0]
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="pacsight's sandbox")
+    parser.add_argument("--exit", action="store_true", help="end after the table")
+    parser.add_argument(
+        "--folder", type=Path, default=FOLDER, help="where everything is kept"
+    )
+    parser.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        choices=["orthanc", "dcmtk"],
+        help="go on as if that were not installed",
+    )
+    return parser.parse_args()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    raise KeyboardInterrupt
+
+
+# ── starting ────────────────────────────────────────────────────────────────
+
+
+def _start(
+    arguments: argparse.Namespace, console: Console, stack: ExitStack
+) -> Sandbox:
+    """Return the sandbox with its services started, not yet ready."""
+    folder: Path = arguments.folder.absolute()
+    held = stack.enter_context(lock(folder))
+    for name in OURS:
+        shutil.rmtree(folder / name, ignore_errors=True)
+    (folder / "sent").mkdir()
+    ports = choose_ports()
+    found = None if "orthanc" in arguments.without else find_orthanc()
+    with_dcmsend = DCMSEND.exists() and "dcmtk" not in arguments.without
+    orthanc = None
+    if found is not None:
+        orthanc = start_orthanc(found, folder, ports, held)
+        stack.callback(orthanc.stop)
+    config = write_settings(folder, ports, with_orthanc=orthanc is not None)
+    pacsight = start_pacsight(config, folder, held)
+    stack.callback(pacsight.stop)
+    sandbox = Sandbox(
+        folder=folder,
+        ports=ports,
+        orthanc=orthanc,
+        pacsight=pacsight,
+        with_dcmsend=with_dcmsend,
+    )
+    _introduce(sandbox, console)
+    return sandbox
+
+
+def _introduce(sandbox: Sandbox, console: Console) -> None:
+    ports = sandbox.ports
+    console.print("[bold]pacsight sandbox[/]: a PACS, a modality, and pacsight\n")
+    if sandbox.orthanc:
+        console.print(
+            f"  PACS      Orthanc, DICOM port {ports.orthanc_dicom}, "
+            f"{sandbox.orthanc_url}\n"
+            "            Orthanc listens on every address of this machine, and is set\n"
+            "            to refuse whoever is not on it."
+        )
+    else:
+        console.print(
+            "  PACS      [yellow]none[/]: Orthanc or its DICOMweb plugin is not"
+            " installed.\n"
+            "            As root: apt-get install orthanc orthanc-dicomweb\n"
+            f"            Until then reports go to {_short(sandbox.folder)}/results"
+        )
+    console.print(
+        f"  pacsight  PACSIGHT at {HOST}:{ports.node_dicom},"
+        f" http://{HOST}:{ports.node_http}"
+    )
+    if sandbox.with_dcmsend:
+        console.print("  modality  DCMTK's dcmsend\n")
+    else:
+        console.print(
+            "  modality  pynetdicom's storescu; [yellow]dcmsend[/] is not installed.\n"
+            "            As root: apt-get install dcmtk\n"
+        )
+
+
+# ── the main job ────────────────────────────────────────────────────────────
+
+
+def _run(sandbox: Sandbox, console: Console) -> int:
+    """Return the exit status, once every study is settled and the table is shown."""
+    columns = (
+        TextColumn("  {task.description:<26}"),
+        BarColumn(bar_width=34),
+        MofNCompleteColumn(),
+    )
+    with Progress(*columns, console=console) as bars:
+        studies = _make(sandbox, bars)
+        _await_services(sandbox)
+        lines = _send_and_watch(sandbox, studies, bars)
+    console.print(study_table(studies, lines, width=console.width))
+    found = _faults(sandbox, studies)
+    _conclude(sandbox, studies, lines, found, console)
+    return 1 if found else 0
+
+
+def _make(sandbox: Sandbox, bars: Progress) -> list[Study]:
+    made = bars.add_task("studies made", total=len(names()))
+    studies = []
+    for name in names():
+        studies.append(write_study(name, sandbox.folder / "studies"))
+        bars.advance(made)
+        sandbox.check()
+    return studies
+
+
+def _await_services(sandbox: Sandbox) -> None:
+    pacsight, orthanc, ports = sandbox.pacsight, sandbox.orthanc, sandbox.ports
+    if orthanc:
+        orthanc.await_ready(lambda: orthanc_answers(ports))
+    pacsight.await_ready(lambda: pacsight_answers(ports, pacsight.log))
+
+
+def _send_and_watch(
+    sandbox: Sandbox, studies: Sequence[Study], bars: Progress
+) -> list[StudyLine]:
+    """Return what the ledger says, once every study is settled."""
+    sent = bars.add_task("sent by the modality", total=len(studies))
+    reported = bars.add_task("reported back", total=len(studies))
+    ledger = open_ledger(
+        load_settings(sandbox.config, {}).ledger_address, migrate=False
+    )
+    uids = {study.study_uid for study in studies}
+
+    def look() -> list[StudyLine]:
+        sandbox.check()
+        with ledger.read() as tx:
+            lines = [line for line in ledger_studies(tx) if line.study_uid in uids]
+        settled = {line.study_uid for line in lines if line.state in SETTLED}
+        bars.update(reported, completed=len(settled))
+        return lines
+
+    try:
+        for study in studies:
+            for to in sandbox.receivers:
+                report = sandbox.folder / "sent" / f"{study.name}-{to.aet}.txt"
+                send(study.files, to, report=report, with_dcmsend=sandbox.with_dcmsend)
+            bars.advance(sent)
+            look()
+        return _await_settled(sandbox, studies, look)
+    finally:
+        ledger.close()
+
+
+def _await_settled(
+    sandbox: Sandbox, studies: Sequence[Study], look: Callable[[], list[StudyLine]]
+) -> list[StudyLine]:
+    before: list[tuple[StudyUid, State]] = []
+    deadline = 0.0
+    while True:
+        lines = look()
+        now = [(line.study_uid, line.state) for line in lines]
+        if {uid for uid, state in now if state in SETTLED} == {
+            study.study_uid for study in studies
+        }:
+            return lines
+        if now != before:
+            before, deadline = now, time.monotonic() + PATIENCE_S
+        if time.monotonic() > deadline:
+            raise SandboxError(
+                f"nothing has happened for {PATIENCE_S:g} s: see {sandbox.pacsight.log}"
+            )
+        time.sleep(0.25)
+
+
+# ── what came of it ─────────────────────────────────────────────────────────
+
+
+def _faults(sandbox: Sandbox, studies: Sequence[Study]) -> list[str]:
+    packs = len(load_settings(sandbox.config, {}).packs)
+    if sandbox.orthanc:
+        fetch = in_orthanc(OrthancApiClient(sandbox.orthanc_url))
+    else:
+        fetch = in_folder(sandbox.folder / "results")
+    return faults(studies, fetch, packs=packs)
+
+
+def _conclude(
+    sandbox: Sandbox,
+    studies: Sequence[Study],
+    lines: Sequence[StudyLine],
+    found: Sequence[str],
+    console: Console,
+) -> None:
+    """Say whether all is there, and where to look at it."""
+    where = "Orthanc" if sandbox.orthanc else f"{_short(sandbox.folder)}/results"
+    console.print(
+        "\n[dim]s: seconds from the last image to the last object stored in"
+        f" {where},\nthe quiet period included. The scores are those of a"
+        " demonstration pack, which was\ntrained on synthetic phantoms only.[/]\n"
+    )
+    if found:
+        console.print(f"[bold red]{where} does not have what it should:[/]")
+        for fault in found:
+            console.print(f"  {fault}")
+        console.print(f"See {sandbox.pacsight.log}", soft_wrap=True)
+    else:
+        console.print(
+            f"[green]{where} has one current SR and one secondary capture for each of"
+            f" {len(studies)} studies.[/]"
+        )
+    pacsight = _short(Path(sys.executable).with_name("pacsight"))
+    config = _short(sandbox.config)
+    rows = {"the ledger": f"{pacsight} studies --config {config}"}
+    if sandbox.orthanc:
+        page = f"{sandbox.orthanc_url}/app/explorer.html"
+        urgent = OrthancApiClient(sandbox.orthanc_url).studies.lookup(
+            lines[0].study_uid
+        )
+        rows = {"most urgent": f"{page}#study?uuid={urgent}", "all": page, **rows}
+    else:
+        rows = {"reports": f"{_short(sandbox.folder)}/results", **rows}
+    rows["logs"] = f"{_short(sandbox.folder)}/*.log"
+    console.print()
+    for name, value in rows.items():
+        console.print(f"  {name:<12} {value}", soft_wrap=True)
+
+
+def _stay(sandbox: Sandbox, console: Console) -> None:
+    """Stay up until Ctrl-C."""
+    console.print("\nCtrl-C ends everything.")
+    while True:
+        sandbox.check()
+        time.sleep(0.5)
+
+
+def _short(path: Path) -> str:
+    """Return the path as it is typed from here."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
