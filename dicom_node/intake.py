@@ -1,0 +1,206 @@
+"""The one way in, for every front door: admit, keep, record, in this order.
+
+A sender is told "success" only when `Intake.take` has returned: the file is safe
+then, and on its way to the ledger. A data set that is rejected leaves no file and
+a line in the ledger. No pixel is decoded here.
+"""
+
+import errno
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from dicom_node.admission import Admission, Expected
+from dicom_node.domain import Header, Origin, Received, Refusal, Sha256, StudyUid
+from dicom_node.errors import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, Rejected
+from dicom_node.matching import PriorityRule
+from dicom_node.part10 import read_head
+from dicom_node.spool import Spool
+
+CHUNK = 1 << 18
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE})
+
+
+class Recorder(Protocol):
+    """Where it is written down what came in. Soon is enough: the spool is safe."""
+
+    def record(self, received: Received) -> None:
+        """Take an instance that lies in the spool. Never blocks for long.
+
+        Raises
+        ------
+        Rejected
+            0xA700 if too much waits to be written.
+        """
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Take note of a data set that was not taken in."""
+
+
+class Intake:
+    """Takes in what the front doors receive.
+
+    Parameters
+    ----------
+    rules
+        Which instances are urgent.
+    clock
+        Gives the time, UTC.
+    """
+
+    def __init__(
+        self,
+        *,
+        spool: Spool,
+        recorder: Recorder,
+        rules: Sequence[PriorityRule],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self.spool = spool
+        self._recorder = recorder
+        self._admission = Admission(rules)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._sessions: dict[object, StudyUid | None] = {}
+
+    def take(
+        self,
+        temporary: Path,
+        origin: Origin,
+        *,
+        session: object,
+        expected: Expected | None = None,
+        study_uid: StudyUid | None = None,
+    ) -> Received:
+        """Return the instance, once it is safe.
+
+        Parameters
+        ----------
+        temporary
+            A complete Part 10 file in the spool's `incoming`; gone afterwards.
+        session
+            The association or request that it came with, see `opened`.
+        expected
+            What the command said of it, if there was one.
+        study_uid
+            The study that it was sent for, if one was named.
+
+        Raises
+        ------
+        Rejected
+            With the status for its sender.
+        """
+        try:
+            self.spool.room()
+            header, sha256, size = self._examine(
+                temporary, origin, expected=expected, study_uid=study_uid
+            )
+            self._touch(session, header.study_uid)
+            received = Received(
+                header=header,
+                origin=origin,
+                sha256=sha256,
+                path=self.spool.keep(temporary, sha256, origin),
+                size=size,
+                at=self._clock(),
+            )
+            self._recorder.record(received)
+        except Rejected as rejected:
+            uid = expected.sop_instance_uid if expected else ""
+            self._refuse(temporary, rejected, origin, uid)
+            raise
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            if error.errno not in _NO_ROOM:
+                raise
+            raise Rejected("no room in the spool", status=OUT_OF_RESOURCES) from error
+        return received
+
+    def take_again(self, path: str) -> Received:
+        """Return an instance that lies in the spool since before a crash, recorded.
+
+        Raises
+        ------
+        Rejected
+            If the file is not what its name says.
+        """
+        origin = self.spool.origin(path)
+        file = self.spool.path(path)
+        header, sha256, size = self._examine(file, origin)
+        if sha256 != file.stem:
+            raise Rejected("the spooled file is damaged", status=CANNOT_UNDERSTAND)
+        received = Received(
+            header=header,
+            origin=origin,
+            sha256=sha256,
+            path=path,
+            size=size,
+            at=datetime.fromtimestamp(file.stat().st_mtime, UTC),
+        )
+        self._recorder.record(received)
+        return received
+
+    def opened(self, session: object) -> None:
+        """Note that an association or a request has begun."""
+        with self._lock:
+            self._sessions[session] = None
+
+    def closed(self, session: object) -> None:
+        """Note that it has ended, in whatever way."""
+        with self._lock:
+            self._sessions.pop(session, None)
+
+    def open_studies(self) -> frozenset[StudyUid]:
+        """Return the studies that are just coming in.
+
+        A session has one at a time, that of its last instance: a router that
+        keeps its association for days holds up nothing but what it is sending.
+        """
+        with self._lock:
+            return frozenset(uid for uid in self._sessions.values() if uid)
+
+    def _touch(self, session: object, study_uid: StudyUid) -> None:
+        with self._lock:
+            if session in self._sessions:
+                self._sessions[session] = study_uid
+
+    def _examine(
+        self,
+        path: Path,
+        origin: Origin,
+        *,
+        expected: Expected | None = None,
+        study_uid: StudyUid | None = None,
+    ) -> tuple[Header, Sha256, int]:
+        """Return the header, the digest of the data set, and the file's size."""
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = read_head(file, size, self._admission.wanted)
+            header = self._admission.admit(
+                head, origin=origin, expected=expected, study_uid=study_uid
+            )
+            return header, _digest(file, head.data_set_at), size
+
+    def _refuse(
+        self, temporary: Path, rejected: Rejected, origin: Origin, uid: str
+    ) -> None:
+        temporary.unlink(missing_ok=True)
+        refusal = Refusal(
+            origin=origin,
+            at=self._clock(),
+            status=rejected.status,
+            comment=rejected.comment,
+            sop_instance_uid=uid,
+        )
+        self._recorder.refuse(refusal)
+
+
+def _digest(file: BinaryIO, start: int) -> Sha256:
+    file.seek(start)
+    digest = hashlib.sha256()
+    while chunk := file.read(CHUNK):
+        digest.update(chunk)
+    return Sha256(digest.hexdigest())

@@ -1,0 +1,239 @@
+"""The DIMSE front door: C-ECHO and C-STORE, every storage class and transfer syntax.
+
+PS3.4 A (verification), B (storage), PS3.8 (associations). pynetdicom receives each
+data set into the spool's folder as it comes; the intake does the rest before the
+answer. Nothing is known here of rules, ledger or pixels.
+
+pynetdicom keeps some of its settings in the process: one process has one SCP.
+"""
+
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import structlog
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+from pynetdicom import AE, _config, evt
+from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.pdu_primitives import A_ASSOCIATE
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from pynetdicom.transport import ThreadedAssociationServer
+
+from dicom_node.admission import Expected
+from dicom_node.domain import FrontDoor, Origin
+from dicom_node.errors import Rejected
+from dicom_node.intake import Intake
+
+SUCCESS = 0x0000
+PROCESSING_FAILURE = 0x0110
+"""PS3.7 C.5.14: something went wrong that is not the data set's fault."""
+
+PERMANENT, SERVICE_USER = 0x01, 0x01
+CALLING_AET_UNKNOWN, CALLED_AET_UNKNOWN = 0x03, 0x07
+"""Result, source and diagnostics of A-ASSOCIATE-RJ (PS3.8 Table 9-21)."""
+
+PREFERRED = (
+    "1.2.840.10008.1.2.4.90",  # JPEG 2000, lossless
+    "1.2.840.10008.1.2.4.202",  # HTJ2K, lossless RPCL
+    "1.2.840.10008.1.2.4.201",  # HTJ2K, lossless
+    "1.2.840.10008.1.2.4.80",  # JPEG-LS, lossless
+    "1.2.840.10008.1.2.4.70",  # JPEG, lossless, first-order prediction
+    "1.2.840.10008.1.2.4.57",  # JPEG, lossless
+    "1.2.840.10008.1.2.5",  # RLE
+    "1.2.840.10008.1.2.1",  # Explicit VR Little Endian
+    "1.2.840.10008.1.2",  # Implicit VR Little Endian
+    "1.2.840.10008.1.2.1.99",  # Deflated
+    "1.2.840.10008.1.2.2",  # Explicit VR Big Endian
+)
+"""What is accepted first where one context proposes several transfer syntaxes.
+
+Who proposes a lossless compression has such data, and need not inflate them. A
+lossy one is accepted where nothing else is proposed: nobody shall compress for us.
+"""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """Where the node listens, to which titles it answers, and whom it hears.
+
+    Parameters
+    ----------
+    port
+        0 takes a free one.
+    called_aets
+        The node's titles; empty for any.
+    callers
+        Who may send: the titles that each AE title may call, empty for all of
+        them. None: anybody may send.
+    grace_s
+        How long `StorageScp.stop` waits for associations to end by themselves.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    aet: str = "PACSIGHT"
+    called_aets: frozenset[str] = frozenset()
+    callers: Mapping[str, frozenset[str]] | None = None
+    max_associations: int = 32
+    max_pdu_bytes: int = 256 * 1024
+    acse_timeout_s: float = 30.0
+    network_timeout_s: float = 60.0
+    grace_s: float = 2.0
+
+
+@dataclass(slots=True)
+class StorageScp:
+    """Serves associations in threads of its own, from `start` to `stop`."""
+
+    listener: Listener
+    intake: Intake
+    _server: ThreadedAssociationServer | None = field(default=None, init=False)
+
+    def start(self) -> None:
+        """Listen."""
+        _config.LOG_HANDLER_LEVEL = "none"
+        _config.STORE_RECV_CHUNKED_DATASET = True
+        _config.UNRESTRICTED_STORAGE_SERVICE = True
+        tempfile.tempdir = str(self.intake.spool.incoming())
+        listener = self.listener
+        ae = AE(ae_title=listener.aet)
+        ae.add_supported_context(Verification)
+        ae.maximum_associations = listener.max_associations
+        ae.maximum_pdu_size = listener.max_pdu_bytes
+        ae.acse_timeout = listener.acse_timeout_s
+        ae.network_timeout = listener.network_timeout_s
+        self._server = ae.start_server(
+            (listener.host, listener.port),
+            block=False,
+            evt_handlers=[
+                (evt.EVT_REQUESTED, self._requested),
+                (evt.EVT_ACCEPTED, self._accepted),
+                (evt.EVT_REJECTED, _rejected),
+                (evt.EVT_C_STORE, self._store),
+                (evt.EVT_RELEASED, self._closed),
+                (evt.EVT_ABORTED, self._closed),
+                (evt.EVT_CONN_CLOSE, self._closed),
+            ],
+        )
+
+    @property
+    def port(self) -> int:
+        """Return the port that the node listens on, 0 if it does not."""
+        return self._server.server_address[1] if self._server else 0
+
+    def stop(self) -> None:
+        """Listen no more; associations may end by themselves, then are aborted."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.shutdown()
+        deadline = time.monotonic() + self.listener.grace_s
+        while server.active_associations and time.monotonic() < deadline:
+            time.sleep(0.05)
+        for association in server.active_associations:
+            association.abort()
+
+    def _requested(self, event: evt.Event) -> None:
+        """Refuse whom the node does not hear, else put syntaxes in our order."""
+        request = event.assoc.requestor.primitive
+        if not isinstance(request, A_ASSOCIATE):
+            return
+        calling, called = request.calling_ae_title, request.called_ae_title
+        diagnostic = self._objection(calling, called)
+        if diagnostic:
+            log.warning("association_rejected", **_titles(calling, called))
+            event.assoc.acse.send_reject(PERMANENT, SERVICE_USER, diagnostic)
+            event.assoc.kill()
+            return
+        for context in request.presentation_context_definition_list:
+            context.transfer_syntax.sort(key=_rank)  # pynetdicom accepts the first
+
+    def _objection(self, calling: str, called: str) -> int:
+        """Return why there is no association (PS3.8 Table 9-21), 0 if there is one."""
+        listener = self.listener
+        callable_aets = listener.called_aets
+        if listener.callers is not None:
+            if calling not in listener.callers:
+                return CALLING_AET_UNKNOWN
+            callable_aets = listener.callers[calling] or callable_aets
+        if callable_aets and called not in callable_aets:
+            return CALLED_AET_UNKNOWN
+        return 0
+
+    def _accepted(self, event: evt.Event) -> None:
+        self.intake.opened(event.assoc)
+
+    def _closed(self, event: evt.Event) -> None:
+        """Forget the association, and what it did not send to its end."""
+        self.intake.closed(event.assoc)
+        unfinished = getattr(event.assoc.dimse.message, "_data_set_path", None)
+        if isinstance(unfinished, Path):
+            unfinished.unlink(missing_ok=True)
+
+    def _store(self, event: evt.Event) -> int | Dataset:
+        """Return the status of a data set, which is safe if it is Success."""
+        origin = _origin(event.assoc)
+        request = cast("C_STORE", event.request)
+        expected = Expected(
+            sop_class_uid=str(request.AffectedSOPClassUID),
+            sop_instance_uid=str(request.AffectedSOPInstanceUID),
+        )
+        path = event.dataset_path
+        try:
+            self.intake.take(path, origin, session=event.assoc, expected=expected)
+        except Rejected as rejected:
+            log.warning(
+                "instance_rejected",
+                sop_instance_uid=expected.sop_instance_uid,
+                status=f"0x{rejected.status:04X}",
+                reason=rejected.comment,
+                **_titles(origin.calling_aet, origin.called_aet),
+            )
+            return _status(rejected.status, rejected.comment)
+        except Exception:
+            log.exception("store_failed", sop_instance_uid=expected.sop_instance_uid)
+            path.unlink(missing_ok=True)
+            return _status(PROCESSING_FAILURE, "the node could not store it")
+        return SUCCESS
+
+
+def _origin(association: Association) -> Origin:
+    requestor = association.requestor
+    primitive = requestor.primitive
+    called = primitive.called_ae_title if isinstance(primitive, A_ASSOCIATE) else ""
+    return Origin(
+        door=FrontDoor.DIMSE,
+        calling_aet=requestor.ae_title,
+        called_aet=called,
+        address=requestor.address,
+    )
+
+
+def _status(status: int, comment: str) -> Dataset:
+    answer = Dataset()
+    answer.Status = status
+    answer.ErrorComment = comment
+    return answer
+
+
+def _rank(transfer_syntax: UID) -> int:
+    """Return the place of a transfer syntax; those without keep the sender's order."""
+    return _RANKS.get(str(transfer_syntax), len(PREFERRED))
+
+
+def _rejected(event: evt.Event) -> None:
+    log.warning("association_rejected", calling_aet=event.assoc.requestor.ae_title)
+
+
+def _titles(calling: str, called: str) -> dict[str, str]:
+    return {"calling_aet": calling, "called_aet": called}
+
+
+_RANKS = {uid: rank for rank, uid in enumerate(PREFERRED)}

@@ -1,0 +1,145 @@
+"""Where received files lie: written aside, fsynced, renamed, the folder fsynced.
+
+PS3.10 files, content-addressed: ``ab/ab34…ef.dcm`` is named after the SHA-256 of
+its data set as received. Who sent it stands in the File Preamble, which PS3.10 7.1
+leaves to implementations, so that a file can be taken in again after a crash
+although the ledger never heard of it.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkstemp
+
+from dicom_node.domain import FrontDoor, Origin, Sha256
+from dicom_node.errors import OUT_OF_RESOURCES, Rejected
+from dicom_node.files import sync_folder
+
+INCOMING = "incoming"
+SUFFIX = ".dcm"
+PREAMBLE = 128
+"""Bytes before the DICM prefix (PS3.10 7.1)."""
+_SIGNATURE = b"pacsight"
+_SEPARATOR = "\n"
+_FOLDERS = tuple(f"{number:02x}" for number in range(256))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What is free on the spool's disk."""
+
+    free_bytes: int
+    free_inodes: int
+
+
+class Spool:
+    """The files that were received, and the ones that are just coming in.
+
+    Parameters
+    ----------
+    min_free_bytes, min_free_inodes
+        Below this room nothing more is taken in.
+    """
+
+    def __init__(
+        self, root: Path, *, min_free_bytes: int = 0, min_free_inodes: int = 0
+    ) -> None:
+        self._root = root
+        self._min = Room(free_bytes=min_free_bytes, free_inodes=min_free_inodes)
+
+    def open(self) -> None:
+        """Make the folders, durably; drop what was not received to its end."""
+        self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name in (INCOMING, *_FOLDERS):
+            (self._root / name).mkdir(exist_ok=True, mode=0o700)
+        sync_folder(self._root)
+        for left in self.incoming().glob(f"*{SUFFIX}"):
+            left.unlink()  # never acknowledged: its sender still has it
+
+    def incoming(self) -> Path:
+        """Return the folder for files that are being received."""
+        return self._root / INCOMING
+
+    def new_file(self) -> tuple[int, Path]:
+        """Return an open, empty file among the incoming ones, and its path."""
+        handle, name = mkstemp(dir=self.incoming(), suffix=SUFFIX)
+        return handle, Path(name)
+
+    def keep(self, temporary: Path, sha256: Sha256, origin: Origin) -> str:
+        """Return the path of the file, once it is safe.
+
+        The same bytes have the same place, whoever sends them how often: the
+        last file replaces the ones before.
+
+        Parameters
+        ----------
+        temporary
+            A complete file from `incoming`; it is gone afterwards.
+        """
+        relative = f"{sha256[:2]}/{sha256}{SUFFIX}"
+        handle = os.open(temporary, os.O_WRONLY)
+        try:
+            os.pwrite(handle, _preamble(origin), 0)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        target = self._root / relative
+        temporary.replace(target)
+        sync_folder(target.parent)
+        return relative
+
+    def path(self, relative: str) -> Path:
+        """Return where a kept file lies."""
+        return self._root / relative
+
+    def origin(self, relative: str) -> Origin:
+        """Return who sent a kept file, as far as the file says."""
+        with self.path(relative).open("rb") as file:
+            return _origin(file.read(PREAMBLE))
+
+    def room(self) -> Room:
+        """Return what is free.
+
+        Raises
+        ------
+        Rejected
+            0xA700 if it is less than what has to be left.
+        """
+        disk = os.statvfs(self._root)
+        room = Room(
+            free_bytes=disk.f_bavail * disk.f_frsize,
+            # file systems that make inodes as needed state none
+            free_inodes=disk.f_favail if disk.f_files else self._min.free_inodes,
+        )
+        if room.free_bytes < self._min.free_bytes:
+            raise Rejected("no room left in the spool", status=OUT_OF_RESOURCES)
+        if room.free_inodes < self._min.free_inodes:
+            raise Rejected("no inodes left in the spool", status=OUT_OF_RESOURCES)
+        return room
+
+    def files(self) -> Iterator[str]:
+        """Yield the path of every kept file."""
+        for folder in _FOLDERS:
+            with os.scandir(self._root / folder) as entries:
+                yield from (f"{folder}/{entry.name}" for entry in entries)
+
+
+def _preamble(origin: Origin) -> bytes:
+    """Return who sent a file, as it stands in its preamble."""
+    parts = (origin.door, origin.calling_aet, origin.called_aet, origin.address)
+    text = _SEPARATOR.join(parts).encode("utf-8", "replace")
+    return (_SIGNATURE + text[: PREAMBLE - len(_SIGNATURE)]).ljust(PREAMBLE, b"\0")
+
+
+def _origin(preamble: bytes) -> Origin:
+    if not preamble.startswith(_SIGNATURE):
+        return Origin(door=FrontDoor.FILE)
+    text = preamble[len(_SIGNATURE) :].rstrip(b"\0").decode("utf-8", "replace")
+    door, calling_aet, called_aet, address = text.split(_SEPARATOR)[:4]
+    return Origin(
+        door=FrontDoor(door),
+        calling_aet=calling_aet,
+        called_aet=called_aet,
+        address=address,
+    )
