@@ -1,0 +1,134 @@
+"""All settings as one frozen value."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from dicom_node.config.tables import (
+    Delivery,
+    Dicom,
+    Http,
+    Log,
+    Names,
+    PeerTable,
+    PriorityRuleTable,
+    Report,
+    Spool,
+    Study,
+    Table,
+    Work,
+    Worker,
+)
+from dicom_node.peers import Caller, check_peers
+
+PREFIX = "PACSIGHT_"
+NESTED = "__"
+
+
+class Settings(BaseSettings):
+    """All settings of a node or a worker. Made by `load_settings`, or by keyword."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=PREFIX,
+        env_nested_delimiter=NESTED,
+        use_attribute_docstrings=True,
+    )
+
+    site: Annotated[str, Field(min_length=1, max_length=64)] = "pacsight"
+    """The site's name, part of every derived UID: the same on all its machines, and never changed."""
+    data_dir: Path = Path("~/.local/share/pacsight")
+    """Where the spool, the outbox and the embedded ledger lie; `~` is the user's home."""
+    ledger_url: str = Field(default="", repr=False)
+    """SQLAlchemy URL of the ledger. Default: SQLite in the data folder."""
+    broker_url: str | None = Field(default=None, repr=False)
+    """Celery's broker. Default: a private Redis that `pacsight up` starts."""
+    packs: Names = ("phantoms",)
+    """The packs that conclude studies: names of installed ones, or folders."""
+    dicom: Dicom = Dicom()
+    http: Http = Http()
+    spool: Spool = Spool()
+    study: Study = Study()
+    work: Work = Work()
+    worker: Worker = Worker()
+    report: Report = Report()
+    delivery: Delivery = Delivery()
+    log: Log = Log()
+    peers: tuple[PeerTable, ...] = ()
+    """The other systems, see below."""
+    priority_rules: tuple[PriorityRuleTable, ...] = ()
+    """Which studies are urgent, see below; the first rule that fits counts."""
+
+    @field_validator("data_dir")
+    @classmethod
+    def _expand(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _check_peers(self) -> "Settings":
+        check_peers(self.peers)
+        return self
+
+    @property
+    def spool_dir(self) -> Path:
+        """Return the folder of received instances."""
+        return self.spool.folder or self.data_dir / "spool"
+
+    @property
+    def outbox_dir(self) -> Path:
+        """Return the folder of encoded results."""
+        return self.data_dir / "outbox"
+
+    @property
+    def ledger_address(self) -> str:
+        """Return the ledger's URL; SQLite in the data folder unless set."""
+        return self.ledger_url or f"sqlite:///{self.data_dir / 'ledger.sqlite'}"
+
+    @property
+    def caller(self) -> Caller:
+        """Return who the node is when it calls a peer."""
+        return Caller(
+            aet=self.dicom.aet,
+            connect_timeout_s=self.dicom.connect_timeout_s,
+            acse_timeout_s=self.dicom.acse_timeout_s,
+            dimse_timeout_s=self.dicom.dimse_timeout_s,
+            http_timeout_s=self.http.timeout_s,
+        )
+
+    @property
+    def called_aets(self) -> frozenset[str]:
+        """Return every title that the node answers to."""
+        named = [rule.called_aet for rule in self.priority_rules if rule.called_aet]
+        for peer in self.peers:
+            named.extend(peer.called_aets)
+        return frozenset({self.dicom.aet, *self.dicom.also_called, *named})
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic's signature
+        init_settings: PydanticBaseSettingsSource,
+        *_others: PydanticBaseSettingsSource,
+        **_more: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return the keywords alone: `load_settings` reads file and environment."""
+        return (init_settings,)
+
+
+def setting_names() -> list[str]:
+    """Return every setting's dotted name; entries of lists are not among them."""
+    names: list[str] = []
+    for name, field in Settings.model_fields.items():
+        table = field.annotation
+        if isinstance(table, type) and issubclass(table, Table):
+            names.extend(f"{name}.{key}" for key in table.model_fields)
+        else:
+            names.append(name)
+    return names

@@ -1,0 +1,246 @@
+"""The tables of ``pacsight.toml``: every key, its default, and what fits.
+
+The line under a key is its entry in ``docs/settings.md``.
+"""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import NoDecode
+
+from dicom_node.domain import Priority
+from dicom_node.errors import SettingsError
+from dicom_node.matching import PriorityRule
+from dicom_node.peers import Peer, check_aet
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def _parsed_priority(value: object) -> object:
+    """Return the `Priority` of that name; one that is made already stays as it is."""
+    if isinstance(value, Priority):
+        return value
+    if isinstance(value, str) and value.upper() in Priority.__members__:
+        return Priority[value.upper()]
+    raise ValueError("priority has to be stat, routine or backfill")
+
+
+def _parsed_peer(value: object) -> object:
+    """Return the table with its priority by name turned into a `Priority`."""
+    if isinstance(value, dict) and value.get("priority") is not None:
+        return {**value, "priority": _parsed_priority(value["priority"])}
+    return value
+
+
+def _split(value: object) -> object:
+    """Return ``a, b`` as a list: the environment writes short lists so."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+NamedPriority = Annotated[Priority, BeforeValidator(_parsed_priority)]
+PeerTable = Annotated[Peer, BeforeValidator(_parsed_peer)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach a server that listens there."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Table(BaseModel):
+    """A table of ``pacsight.toml``: frozen, and closed to keys that it does not know."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
+
+
+class Dicom(Table):
+    """The DIMSE side of the node."""
+
+    aet: str = "PACSIGHT"
+    """The node's AE title; also its calling title unless a peer says otherwise."""
+    also_called: Names = ()
+    """Further titles that the node answers to, besides those that peers and priority rules name."""
+    host: str = "127.0.0.1"
+    """Address that the node listens on for DICOM associations; `0.0.0.0` for all."""
+    port: Port = 11112
+    """Port for DICOM associations; 0 takes a free one."""
+    accept_unknown_peers: bool = Field(
+        default_factory=lambda given: is_loopback(given.get("host", ""))
+    )
+    """Whether systems that are not in the table of peers may send. True on loopback, else false."""
+    max_associations: PositiveInt = 32
+    """Associations served at the same time; more are refused as a temporary congestion."""
+    max_pdu_bytes: Annotated[int, Field(ge=4096, le=16 * MIB)] = 256 * 1024
+    """Largest PDU that the node offers to receive."""
+    connect_timeout_s: PositiveFloat = 10.0
+    """How long the node waits for a TCP connection to a peer."""
+    acse_timeout_s: PositiveFloat = 30.0
+    """How long the node waits for answers to association requests and releases."""
+    dimse_timeout_s: PositiveFloat = 60.0
+    """How long the node waits for the answer to a DIMSE request, e.g. while a PACS stores."""
+    network_timeout_s: PositiveFloat = 60.0
+    """How long an association may be silent before the node aborts it."""
+
+    @field_validator("aet")
+    @classmethod
+    def _check_aet(cls, value: str) -> str:
+        check_aet(value, "in dicom.aet")
+        return value
+
+    @field_validator("also_called")
+    @classmethod
+    def _check_titles(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for title in value:
+            check_aet(title, "in dicom.also_called")
+        return value
+
+
+class Http(Table):
+    """The HTTP side of the node: STOW-RS and pages."""
+
+    host: str = "127.0.0.1"
+    """Address that the node listens on for HTTP; `0.0.0.0` for all."""
+    port: Port = 8080
+    """Port for HTTP; 0 takes a free one."""
+    max_body_bytes: PositiveInt = 16 * GIB
+    """Largest STOW-RS request; longer ones are answered 413."""
+    timeout_s: PositiveFloat = 60.0
+    """How long the node waits for a DICOMweb service to answer."""
+
+
+class Spool(Table):
+    """Where received bytes lie."""
+
+    folder: Path | None = None
+    """Where received instances are kept. Default: `spool` in the data folder."""
+    min_free_bytes: Annotated[int, Field(ge=0)] = 2 * GIB
+    """Room that is left free on its disk: below it, instances are refused as out of resources."""
+    min_free_inodes: Annotated[int, Field(ge=0)] = 10_000
+    """Inodes that are left free on its disk, likewise."""
+
+
+class Study(Table):
+    """When a study is complete, and when it gets another revision."""
+
+    quiet_period_s: PositiveFloat = 5.0
+    """A study is complete when nothing has come for so long and its associations are released."""
+    expected_quiet_period_s: PositiveFloat = 1.0
+    """The same, once the number of instances that a peer expects has been reached."""
+    complete_cap_s: PositiveFloat = 3600.0
+    """A study is concluded after so long, even if it is still arriving."""
+    minimum_revision_interval_s: Annotated[float, Field(ge=0)] = 60.0
+    """Between two revisions of a study so much time passes, so that stragglers share one."""
+
+    @model_validator(mode="after")
+    def _check_order(self) -> "Study":
+        if self.expected_quiet_period_s > self.quiet_period_s:
+            raise SettingsError(
+                "study.expected_quiet_period_s is above study.quiet_period_s:"
+                " a known number of instances can only shorten the wait"
+            )
+        return self
+
+
+class Work(Table):
+    """How work is cut and handed to the workers."""
+
+    batch_size: PositiveInt = 16
+    """Frames in a batch."""
+    max_batches_in_flight: PositiveInt = 4
+    """Batches handed out and not yet embedded: the rest waits in the ledger, most urgent first."""
+    lease_s: PositiveFloat = 15.0
+    """Work whose worker is silent for so long is handed out again."""
+    tick_s: PositiveFloat = 0.25
+    """How often the node looks for what is to be done."""
+
+
+class Worker(Table):
+    """The GPU side."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where models run: `cpu`, `cuda`, or `auto` for a GPU where there is one."""
+    threads: PositiveInt | None = None
+    """Threads of a model on the CPU. Default: one for each core."""
+    decode_processes: PositiveInt | None = None
+    """Processes that decode pixels. Default: one for each core, at most 4."""
+    decode_memory_bytes: Annotated[int, Field(ge=64 * MIB)] = 4 * GIB
+    """Address space of such a process: a file that needs more counts as unreadable."""
+    decode_timeout_s: PositiveFloat = 60.0
+    """A file that is not decoded by then counts as unreadable."""
+
+
+class Report(Table):
+    """What results look like."""
+
+    title: Literal["ai-findings", "imaging-measurement"] = "ai-findings"
+    """Document title of the SR: `ai-findings` is ours and shown by OHIF; `imaging-measurement` is (126000, DCM), for archives that look for it."""
+    timezone: Annotated[str, Field(pattern=r"^[+-](0\d|1[0-4])[0-5]\d$")] = "+0000"
+    """The site's offset from UTC, for sources that have no Timezone Offset From UTC (0008,0201)."""
+
+
+class Delivery(Table):
+    """How the outbox is emptied."""
+
+    batch_size: PositiveInt = 64
+    """Objects sent in one association or one STOW-RS request."""
+
+
+class Log(Table):
+    """What the node says of itself."""
+
+    format: Literal["auto", "json", "console"] = "auto"
+    """`json` for machines, `console` for people, `auto` for what fits the output."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important events that are logged."""
+
+
+class PriorityRuleTable(Table):
+    """One of ``[[priority_rules]]``: all conditions that it names have to hold."""
+
+    priority: NamedPriority
+    """`stat`, `routine` or `backfill`."""
+    called_aet: str = ""
+    """The node's title that was called."""
+    calling_aet: str = ""
+    """The sender's AE title."""
+    attributes: dict[str, str] = {}
+    """DICOM keywords and the values that the instance has to carry; case does not count."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "PriorityRuleTable":
+        for title in (self.called_aet, self.calling_aet):
+            if title:
+                check_aet(title, "in a priority rule")
+        _ = self.rule
+        return self
+
+    @property
+    def rule(self) -> PriorityRule:
+        """Return what is applied to each instance."""
+        return PriorityRule(
+            priority=self.priority,
+            called_aet=self.called_aet,
+            calling_aet=self.calling_aet,
+            attributes={k: frozenset({v}) for k, v in self.attributes.items()},
+        )
