@@ -5,7 +5,15 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, Row, distinct, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    distinct,
+    func,
+    select,
+    update,
+)
 
 from dicom_node.domain import (
     Analysis,
@@ -14,13 +22,24 @@ from dicom_node.domain import (
     SopInstanceUid,
     StudyUid,
 )
+from dicom_node.errors import Permanent
 from dicom_node.ledger.events import note
 from dicom_node.ledger.outbox import cancel
 from dicom_node.ledger.results import drop_jobs
-from dicom_node.ledger.sql import insert_ignore
+from dicom_node.ledger.sql import insert_ignore, locked
 from dicom_node.ledger.studies import happen
 from dicom_node.ledger.tables import embedding, study, version
+from dicom_node.ledger.work import PENDING
 from dicom_node.lifecycle import Event, State
+
+EMBEDDED_NOW = (State.RECEIVING, State.EMBEDDING)
+"""States in which a study's images wait to be embedded, and nothing is concluded."""
+
+_EVIDENCE = version.c.current & (version.c.analysis != Analysis.OWN)
+
+
+class UnknownInstanceError(Permanent):
+    """The study has no such instance among those that count."""
 
 
 def record(
@@ -49,31 +68,36 @@ def known(tx: Connection, path: str) -> bool:
 
 def add_encoder(tx: Connection, encoder: Sha256) -> None:
     """Let a new encoder embed the current images of studies not yet concluded."""
-    waiting = (
-        select(version.c.id, version.c.frames)
-        .join(study)
-        .where(
-            version.c.current,
-            version.c.analysis == Analysis.IMAGE,
-            study.c.state.in_([State.RECEIVING, State.EMBEDDING]),
-        )
-    )
-    for row in tx.execute(waiting).all():
-        _await_embedding(tx, row.id, row.frames, [encoder])
+    _await_embeddings(tx, encoder, study.c.state.in_([*EMBEDDED_NOW, State.HELD]))
 
 
 def _groups(received: Iterable[Received]) -> Iterator[list[Received]]:
-    """Yield runs of one study in which no SOP Instance UID comes twice."""
-    for _, run in groupby(received, key=lambda r: r.header.study_uid):
-        group: list[Received] = []
-        seen: set[SopInstanceUid] = set()
-        for item in run:
-            if item.header.sop_instance_uid in seen:
-                yield group
-                group, seen = [], set()
-            group.append(item)
-            seen.add(item.header.sop_instance_uid)
-        yield group
+    """Yield what came of one study; no SOP Instance UID comes twice in a group.
+
+    Studies are taken in the order of their UIDs, so that two nodes that record the
+    same studies wait for each other instead of locking each other out.
+    """
+    for run in _runs(received):
+        run.sort(key=_study_uid)
+        for _, group in groupby(run, key=_study_uid):
+            yield list(group)
+
+
+def _runs(received: Iterable[Received]) -> Iterator[list[Received]]:
+    run: list[Received] = []
+    seen: set[SopInstanceUid] = set()
+    for item in received:
+        if item.header.sop_instance_uid in seen:
+            yield run
+            run, seen = [], set()
+        run.append(item)
+        seen.add(item.header.sop_instance_uid)
+    if run:
+        yield run
+
+
+def _study_uid(received: Received) -> StudyUid:
+    return received.header.study_uid
 
 
 def _record_study(
@@ -81,24 +105,30 @@ def _record_study(
 ) -> None:
     row = _study_for_update(tx, group[0])
     former = _former_versions(tx, group)
-    changed = [r for r in group if not _is_current(r, former)]
+    changed = [r for r in group if not _known(r, former)]
     if not changed:
         return
     _supersede(tx, changed, former, row.id)
     fresh = [r for r in changed if _same(r, former) is None]
-    _insert_versions(tx, fresh, row.id, encoders)
-    if any(r.header.analysis is not Analysis.OWN for r in changed):
-        _arrived(tx, row, changed)
+    ours = [r for r in changed if r.header.analysis is not Analysis.OWN]
+    priority = min([row.priority, *(r.header.priority for r in ours)])
+    _insert_versions(tx, fresh, row.id, encoders=encoders, priority=priority)
+    if priority < row.priority:
+        _hurry(tx, row.id, priority)
+    if len(fresh) < len(changed) or row.state not in EMBEDDED_NOW:
+        for encoder in encoders:
+            _await_embeddings(tx, encoder, study.c.id == row.id)
+    if ours:
+        images = any(r.header.analysis is Analysis.IMAGE for r in ours)
+        lost = any(_is_superseded_image(f, changed, row.id) for f in former)
+        at = max(r.at for r in ours)
+        _arrived(tx, row.id, State(row.state), images=images or lost, at=at)
 
 
 def _study_for_update(tx: Connection, first: Received) -> Row[Any]:
     insert_ignore(tx, study, [_new_study(first)])
-    query = (
-        select(study)
-        .where(study.c.study_uid == first.header.study_uid)
-        .with_for_update()
-    )
-    return tx.execute(query).one()
+    query = select(study).where(study.c.study_uid == first.header.study_uid)
+    return tx.execute(locked(query)).one()
 
 
 def _new_study(first: Received) -> dict[str, Any]:
@@ -124,6 +154,7 @@ def _former_versions(tx: Connection, group: list[Received]) -> Sequence[Any]:
         version.c.sop_instance_uid,
         version.c.sha256,
         version.c.current,
+        version.c.analysis,
     ).where(version.c.sop_instance_uid.in_(uids))
     return tx.execute(query).all()
 
@@ -134,9 +165,27 @@ def _same(received: Received, former: Sequence[Any]) -> Any:
     return next(same, None)
 
 
-def _is_current(received: Received, former: Sequence[Any]) -> bool:
-    same = _same(received, former)
-    return same is not None and bool(same.current)
+def _known(received: Received, former: Sequence[Any]) -> bool:
+    """Return whether these bytes count already, or a person decided against them.
+
+    Of an instance that a person left out no version is current.
+    """
+    if _same(received, former) is None:
+        return False
+    uid = received.header.sop_instance_uid
+    current = [f.sha256 for f in former if f.sop_instance_uid == uid and f.current]
+    return not current or received.sha256 in current
+
+
+def _is_superseded_image(
+    former: Any, changed: Sequence[Received], study_id: int
+) -> bool:
+    return bool(
+        former.current
+        and former.study_id == study_id
+        and former.analysis == Analysis.IMAGE
+        and any(r.header.sop_instance_uid == former.sop_instance_uid for r in changed)
+    )
 
 
 def _supersede(
@@ -155,14 +204,25 @@ def _supersede(
     for old in outdated:
         detail = "other bytes under a known SOP Instance UID: the newest version counts"
         note(tx, at, "new version", detail, study_id=study_id, uid=old.sop_instance_uid)
-    for left in {f.study_id for f in outdated} - {study_id}:
-        detail = "an instance came again in another study"
-        _stamp(tx, left, at)
-        happen(tx, left, Event.INSTANCE, detail=detail, at=at)
+    for left in sorted({f.study_id for f in outdated} - {study_id}):
+        _left(tx, left, at)
+
+
+def _left(tx: Connection, study_id: int, at: datetime) -> None:
+    """Let a study go on without an instance that came again in another one."""
+    query = select(study.c.state).where(study.c.id == study_id)
+    state = State(tx.execute(locked(query)).scalar_one())
+    detail = "an instance came again in another study"
+    _arrived(tx, study_id, state, images=True, at=at, detail=detail)
 
 
 def _insert_versions(
-    tx: Connection, fresh: list[Received], study_id: int, encoders: Sequence[Sha256]
+    tx: Connection,
+    fresh: list[Received],
+    study_id: int,
+    *,
+    encoders: Sequence[Sha256],
+    priority: int,
 ) -> None:
     if not fresh:
         return
@@ -173,7 +233,10 @@ def _insert_versions(
     rows: list[dict[str, Any]] = []
     for item in fresh:
         if item.header.analysis is Analysis.IMAGE:
-            rows += _embedding_rows(ids[item.path], item.header.frames, encoders)
+            for encoder in encoders:
+                rows += _embedding_rows(
+                    ids[item.path], _frames(item), encoder=encoder, priority=priority
+                )
         elif item.header.analysis is Analysis.NOT_ANALYSED:
             uid = item.header.sop_instance_uid
             reason = item.header.reason
@@ -198,8 +261,8 @@ def _version_row(received: Received, study_id: int) -> dict[str, Any]:
         "modality": header.modality,
         "body_part": header.body_part,
         "view": header.view,
-        "frames": header.frames,
-        "instance_number": header.instance_number,
+        "frames": _frames(received),
+        "instance_number": _integer_string(header.instance_number),
         "path": received.path,
         "size": received.size,
         "received_at": received.at,
@@ -210,14 +273,55 @@ def _version_row(received: Received, study_id: int) -> dict[str, Any]:
     }
 
 
-def _await_embedding(
-    tx: Connection, version_id: int, frames: int, encoders: Sequence[Sha256]
+def _frames(received: Received) -> int:
+    """Return how many frames there can be: each of them takes a byte at least."""
+    return min(received.header.frames, received.size)
+
+
+def _integer_string(value: int | None) -> int | None:
+    """Return the value if it is one that an IS may have (PS3.5 6.2)."""
+    return value if value is not None and abs(value) < 1 << 31 else None
+
+
+def _hurry(tx: Connection, study_id: int, priority: int) -> None:
+    """Let a study, and the frames of it that wait, go before others."""
+    tx.execute(update(study).where(study.c.id == study_id).values(priority=priority))
+    of_study = select(version.c.id).where(version.c.study_id == study_id)
+    waiting = embedding.c.version_id.in_(of_study) & PENDING
+    tx.execute(update(embedding).where(waiting).values(priority=priority))
+
+
+def _await_embeddings(
+    tx: Connection, encoder: Sha256, of_studies: ColumnElement[bool]
 ) -> None:
-    insert_ignore(tx, embedding, _embedding_rows(version_id, frames, encoders))
+    """Let every current image of these studies have an embedding by this encoder."""
+    present = (
+        select(func.count())
+        .select_from(embedding)
+        .where(embedding.c.version_id == version.c.id, embedding.c.encoder == encoder)
+        .scalar_subquery()
+    )
+    query = (
+        select(version.c.id, version.c.frames, study.c.priority)
+        .join(study, study.c.id == version.c.study_id)
+        .where(
+            version.c.current,
+            version.c.analysis == Analysis.IMAGE,
+            present < version.c.frames,
+            of_studies,
+        )
+        .order_by(study.c.priority, version.c.id)
+    )
+    rows: list[dict[str, Any]] = []
+    for row in tx.execute(query).all():
+        rows += _embedding_rows(
+            row.id, row.frames, encoder=encoder, priority=row.priority
+        )
+    insert_ignore(tx, embedding, rows)
 
 
 def _embedding_rows(
-    version_id: int, frames: int, encoders: Sequence[Sha256]
+    version_id: int, frames: int, *, encoder: Sha256, priority: int
 ) -> list[dict[str, Any]]:
     return [
         {
@@ -225,50 +329,61 @@ def _embedding_rows(
             "frame": frame,
             "encoder": encoder,
             "state": "pending",
+            "priority": priority,
             "pixels": "",
             "reason": "",
         }
-        for encoder in encoders
         for frame in range(frames)
     ]
 
 
-def _arrived(tx: Connection, row: Row[Any], changed: list[Received]) -> None:
-    """Move the study on: it received something, or its patients disagree."""
-    ours = [r for r in changed if r.header.analysis is not Analysis.OWN]
-    at = max(r.at for r in ours)
-    urgency = min(r.header.priority for r in ours)
-    if urgency < row.priority:
-        tx.execute(update(study).where(study.c.id == row.id).values(priority=urgency))
-    _stamp(tx, row.id, at)
-    images = any(r.header.analysis is Analysis.IMAGE for r in ours)
-    if _patients(tx, row.id) > 1:
-        detail = "its instances belong to more than one patient"
-        drop_jobs(tx, row.id)
-        cancel(tx, row.id, detail=detail)
-        happen(tx, row.id, Event.CONFLICT, detail=detail, at=at)
-    elif row.state == State.HELD:
-        happen(tx, row.id, Event.AGREED, detail="its instances agree", at=at)
-    elif images or row.state == State.RECEIVING:
-        happen(tx, row.id, Event.INSTANCE, detail="", at=at)
+def _arrived(
+    tx: Connection,
+    study_id: int,
+    state: State,
+    *,
+    images: bool,
+    at: datetime,
+    detail: str = "",
+) -> None:
+    """Move the study on: its instances changed, or its patients disagree.
+
+    Parameters
+    ----------
+    images
+        Whether what changed concerns what models look at.
+    """
+    _stamp(tx, study_id, at)
+    if _patients(tx, study_id) > 1:
+        why = "its instances belong to more than one patient"
+        drop_jobs(tx, study_id)
+        cancel(tx, study_id, detail=why)
+        happen(tx, study_id, Event.CONFLICT, detail=why, at=at)
+    elif state is State.HELD:
+        _wait_anew(tx, study_id, at)
+        happen(tx, study_id, Event.AGREED, detail="its instances agree", at=at)
+    elif images or state is State.RECEIVING:
+        if state not in EMBEDDED_NOW:
+            _wait_anew(tx, study_id, at)
+        happen(tx, study_id, Event.INSTANCE, detail=detail, at=at)
 
 
 def _patients(tx: Connection, study_id: int) -> int:
     query = select(func.count(distinct(version.c.patient))).where(
-        version.c.study_id == study_id,
-        version.c.current,
-        version.c.analysis != Analysis.OWN,
+        version.c.study_id == study_id, _EVIDENCE
     )
     return tx.execute(query).scalar_one()
 
 
 def _stamp(tx: Connection, study_id: int, at: datetime) -> None:
-    """Note the time of arrival; a study that was settled begins to wait anew."""
-    settled = (State.RECEIVING, State.HELD)
+    """Note the time of arrival; what was known of the arrival counts no longer."""
     values: dict[str, Any] = {"last_at": at, "expected": None, "asked": False}
     tx.execute(update(study).where(study.c.id == study_id).values(**values))
-    again = update(study).where(study.c.id == study_id, study.c.state.not_in(settled))
-    tx.execute(again.values(waiting_since=at))
+
+
+def _wait_anew(tx: Connection, study_id: int, at: datetime) -> None:
+    """Count the longest wait from now: what came before was concluded."""
+    tx.execute(update(study).where(study.c.id == study_id).values(waiting_since=at))
 
 
 def keep_patient_of(
@@ -280,20 +395,29 @@ def keep_patient_of(
     -------
     int
         How many instances were taken out of the study's evidence.
+
+    Raises
+    ------
+    UnknownInstanceError
+        If the study has no such instance.
+    ImpossibleError
+        If the study is not held.
     """
-    row = tx.execute(
-        select(study).where(study.c.study_uid == study_uid).with_for_update()
-    ).one()
-    of_study = (version.c.study_id == row.id) & version.c.current
-    chosen = tx.execute(
-        select(version.c.patient).where(of_study, version.c.sop_instance_uid == uid)
-    ).scalar_one()
+    query = (
+        select(study.c.id, version.c.patient)
+        .join(version, version.c.study_id == study.c.id)
+        .where(
+            study.c.study_uid == study_uid, version.c.sop_instance_uid == uid, _EVIDENCE
+        )
+    )
+    chosen = tx.execute(locked(query)).first()
+    if chosen is None:
+        raise UnknownInstanceError(f"study {study_uid} has no instance {uid} that counts")
+    of_others = (version.c.study_id == chosen.id) & (version.c.patient != chosen.patient)
     taken_out = tx.execute(
-        update(version)
-        .where(of_study, version.c.patient != chosen)
-        .values(current=False)
+        update(version).where(of_others, _EVIDENCE).values(current=False)
     ).rowcount
     detail = f"a person decided: {taken_out} instances of another patient left out"
-    note(tx, at, "conflict settled", detail, study_id=row.id, uid=uid)
-    happen(tx, row.id, Event.AGREED, detail=detail, at=at)
+    note(tx, at, "conflict settled", detail, study_id=chosen.id, uid=uid)
+    happen(tx, chosen.id, Event.AGREED, detail=detail, at=at)
     return taken_out

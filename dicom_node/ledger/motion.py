@@ -1,5 +1,6 @@
 """Studies that are on their way: what the handover looks at, each tick."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -186,6 +187,12 @@ def find(tx: Connection, name: str) -> Found:
         raise UnknownStudyError(f"several studies end in {name}: give more of the UID")
     row = rows[0]
     return Found(key=row.id, study_uid=row.study_uid, state=State(row.state))
+
+
+def any_in(tx: Connection, states: Collection[State]) -> bool:
+    """Return whether any study is in one of these states."""
+    query = select(study.c.id).where(study.c.state.in_(states)).limit(1)
+    return tx.execute(query).first() is not None
 
 
 def expect(tx: Connection, key: int, instances: int) -> None:

@@ -124,6 +124,15 @@ def has_images(tx: Connection, study_id: int) -> bool:
     return bool(_images(tx, study_id))
 
 
+def job_device(tx: Connection, job_id: int) -> str | None:
+    """Return the Device UID of the pack that a job asks for.
+
+    None if there is no such job: the message came from another ledger.
+    """
+    query = select(job.c.device_uid).where(job.c.id == job_id)
+    return tx.execute(query).scalar_one_or_none()
+
+
 def job_input(tx: Connection, job_id: int, *, encoder: Sha256) -> JobInput:
     """Return what a job is about.
 
@@ -197,6 +206,14 @@ def settle_job(
     return True
 
 
+def fail_job(tx: Connection, lease: Lease, *, detail: str, now: datetime) -> bool:
+    """Record that the job cannot be done; False if somebody else has it now."""
+    if not leases.finish(tx, job, lease, state=leases.FAILED):
+        return False
+    fail_jobs(tx, [lease.work], detail=detail, now=now)
+    return True
+
+
 def fail_jobs(
     tx: Connection, jobs: Sequence[int], *, detail: str, now: datetime
 ) -> None:
@@ -228,8 +245,7 @@ def failure(tx: Connection, study_id: int) -> str:
     """Return what a failed job of the current revision says; empty if none failed."""
     query = (
         select(job.c.detail)
-        .join(revision)
-        .join(study, study.c.id == revision.c.study_id)
+        .select_from(job.join(revision).join(study))
         .where(
             study.c.id == study_id,
             revision.c.number == study.c.revision,

@@ -1,9 +1,21 @@
-"""The one statement that the two databases spell differently."""
+"""What the two databases spell differently."""
 
-from typing import Any
+from typing import Any, TypeVarTuple
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Select, Table
 from sqlalchemy.dialects import postgresql, sqlite
+
+
+_Columns = TypeVarTuple("_Columns")
+
+
+def locked(query: Select[*_Columns]) -> Select[*_Columns]:
+    """Return the query so that nobody else changes its rows before the commit.
+
+    Rows that merely refer to them may be written meanwhile. On SQLite there is one
+    writer at a time, and nothing to lock.
+    """
+    return query.with_for_update(key_share=True)
 
 
 def insert_ignore(tx: Connection, table: Table, rows: list[dict[str, Any]]) -> None:

@@ -5,6 +5,7 @@ from datetime import datetime
 from sqlalchemy import Connection, select, update
 
 from dicom_node.ledger.events import note
+from dicom_node.ledger.sql import locked
 from dicom_node.ledger.tables import study
 from dicom_node.lifecycle import Event, State, advance
 
@@ -21,10 +22,10 @@ def happen(
     ImpossibleError
         If the study's state does not allow the event.
     """
-    query = select(study.c.state).where(study.c.id == study_id).with_for_update()
-    old = State(tx.execute(query).scalar_one())
+    query = select(study.c.state).where(study.c.id == study_id)
+    old = State(tx.execute(locked(query)).scalar_one())
     new = advance(old, event)
-    if new is old and event is Event.INSTANCE:
+    if new is old:
         return new
     tx.execute(
         update(study).where(study.c.id == study_id).values(state=new, detail=detail)

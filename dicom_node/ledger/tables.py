@@ -29,6 +29,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData(
@@ -60,6 +61,19 @@ class Utc(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
+class Words(TypeDecorator[str]):
+    """Text from outside, of any length: what no database can hold is left out."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002
+        """Return the value without NUL and without halves of surrogate pairs."""
+        if value is None:
+            return None
+        return value.replace("\0", "").encode(errors="replace").decode()
+
+
 def _leased() -> list[Column[Any]]:
     """Return the columns of work that is leased: see `dicom_node.ledger.leases`."""
     return [
@@ -85,7 +99,7 @@ study = Table(
     Column("expected", Integer),
     Column("asked", Boolean, nullable=False),
     Column("revision", Integer, nullable=False),
-    Column("calling_aet", String(16), nullable=False),
+    Column("calling_aet", Words, nullable=False),
 )
 
 version = Table(
@@ -100,21 +114,21 @@ version = Table(
     Column("reason", Text, nullable=False),
     Column("series_uid", String(64), nullable=False),
     Column("sop_class_uid", String(64), nullable=False),
-    Column("transfer_syntax_uid", String(64), nullable=False),
+    Column("transfer_syntax_uid", Words, nullable=False),
     Column("patient", String(64), nullable=False),
     Column("attributes", String(64), nullable=False),
-    Column("modality", String(16), nullable=False),
-    Column("body_part", String(16), nullable=False),
-    Column("view", String(16), nullable=False),
+    Column("modality", Words, nullable=False),
+    Column("body_part", Words, nullable=False),
+    Column("view", Words, nullable=False),
     Column("frames", Integer, nullable=False),
     Column("instance_number", Integer),
     Column("path", Text, nullable=False, unique=True),
     Column("size", BigInteger, nullable=False),
     Column("received_at", Utc, nullable=False),
     Column("door", String(8), nullable=False),
-    Column("calling_aet", String(16), nullable=False),
-    Column("called_aet", String(16), nullable=False),
-    Column("address", String(64), nullable=False),
+    Column("calling_aet", Words, nullable=False),
+    Column("called_aet", Words, nullable=False),
+    Column("address", Words, nullable=False),
     UniqueConstraint("sop_instance_uid", "sha256"),
 )
 
@@ -126,12 +140,19 @@ embedding = Table(
     Column("frame", Integer, nullable=False),
     Column("encoder", String(64), nullable=False),
     Column("state", String(16), nullable=False),
+    Column("priority", Integer, nullable=False),
     Column("batch_id", ForeignKey("batch.id")),
     Column("vector", LargeBinary),
     Column("pixels", String(64), nullable=False),
     Column("reason", Text, nullable=False),
     UniqueConstraint("version_id", "frame", "encoder"),
-    Index("ix_embedding_pending", "state", "id"),
+    Index(
+        "ix_embedding_pending",
+        "priority",
+        "id",
+        sqlite_where=text("state = 'pending'"),
+        postgresql_where=text("state = 'pending'"),
+    ),
     Index("ix_embedding_batch_id", "batch_id"),
 )
 
@@ -152,6 +173,7 @@ revision = Table(
     Column("study_id", ForeignKey("study.id"), nullable=False),
     Column("number", Integer, nullable=False),
     Column("fingerprint", String(64), nullable=False),
+    Column("inputs", String(64), nullable=False),
     Column("last_image_at", Utc, nullable=False),
     Column("at", Utc, nullable=False),
     UniqueConstraint("study_id", "number"),
@@ -169,7 +191,7 @@ job = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("revision_id", ForeignKey("revision.id"), nullable=False),
-    Column("pack", String(64), nullable=False),
+    Column("pack", Text, nullable=False),
     Column("device_uid", String(64), nullable=False),
     Column("priority", Integer, nullable=False),
     Column("outcome", Integer, nullable=False),
@@ -205,7 +227,7 @@ delivery = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("artefact_id", ForeignKey("artefact.id"), nullable=False),
-    Column("destination", String(64), nullable=False),
+    Column("destination", Text, nullable=False),
     Column("state", String(16), nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("next_at", Utc, nullable=False),
@@ -221,7 +243,7 @@ event = Table(
     Column("id", Integer, primary_key=True),
     Column("at", Utc, nullable=False),
     Column("study_id", ForeignKey("study.id"), index=True),
-    Column("sop_instance_uid", String(64), nullable=False),
+    Column("sop_instance_uid", Words, nullable=False),
     Column("kind", String(32), nullable=False),
-    Column("detail", Text, nullable=False),
+    Column("detail", Words, nullable=False),
 )

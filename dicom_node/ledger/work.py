@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, case, func, insert, select, update
 
 from dicom_node.batching import NewBatch
 from dicom_node.domain import (
@@ -44,7 +44,7 @@ def batches_in_flight(tx: Connection) -> dict[Priority, int]:
         .where(batch.c.state.in_([leases.READY, leases.LEASED]))
         .group_by(batch.c.priority)
     )
-    return {Priority(p): n for p, n in tx.execute(query).tuples()}
+    return {Priority(p): n for p, n in tx.execute(query)}
 
 
 def add_batches(tx: Connection, batches: Iterable[NewBatch]) -> None:
@@ -60,11 +60,17 @@ def add_batches(tx: Connection, batches: Iterable[NewBatch]) -> None:
         )
 
 
-def batch_tasks(tx: Connection, batch_id: int) -> tuple[Sha256, list[FrameTask]]:
-    """Return the encoder that a batch asks for, and its frames still to be embedded."""
-    encoder = tx.execute(
-        select(batch.c.encoder).where(batch.c.id == batch_id)
-    ).scalar_one()
+def batch_encoder(tx: Connection, batch_id: int) -> Sha256 | None:
+    """Return the digest of the `EncoderKey` that a batch asks for.
+
+    None if there is no such batch: the message came from another ledger.
+    """
+    query = select(batch.c.encoder).where(batch.c.id == batch_id)
+    return tx.execute(query).scalar_one_or_none()
+
+
+def batch_tasks(tx: Connection, batch_id: int) -> list[FrameTask]:
+    """Return the frames of a batch that are still to be embedded."""
     query = (
         select(
             embedding.c.id, embedding.c.version_id, embedding.c.frame, version.c.path
@@ -73,13 +79,12 @@ def batch_tasks(tx: Connection, batch_id: int) -> tuple[Sha256, list[FrameTask]]
         .where(embedding.c.batch_id == batch_id, embedding.c.state == "batched")
         .order_by(embedding.c.id)
     )
-    tasks = [
+    return [
         FrameTask(
             embedding=row.id, version=row.version_id, path=row.path, frame=row.frame
         )
         for row in tx.execute(query)
     ]
-    return encoder, tasks
 
 
 def settle_batch(
@@ -128,6 +133,15 @@ def store_embeddings(
     for frame in frames:
         if frame.reason:
             _note_unreadable(tx, frame, now)
+
+
+def frames_done(tx: Connection) -> tuple[int, int]:
+    """Return how many frames are settled, and how many there are."""
+    settled = func.sum(
+        case((embedding.c.state.in_(["done", "unreadable"]), 1), else_=0)
+    )
+    done, total = tx.execute(select(settled, func.count(embedding.c.id))).one()
+    return int(done or 0), int(total)
 
 
 def give_up_batches(tx: Connection, batches: Sequence[int], *, now: datetime) -> None:

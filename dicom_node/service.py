@@ -1,0 +1,223 @@
+"""The running node: its parts put together, its threads started and stopped.
+
+::
+
+    scp, stow ──► intake ──► spool
+                    │
+                    └──► recorder ──► ledger ◄── handover ──► queue
+                                        ▲
+                                        └── drains ──► destinations
+"""
+
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import structlog
+
+from dicom_node.config import Settings
+from dicom_node.deliver import destination
+from dicom_node.dispatch import CeleryDispatcher
+from dicom_node.domain import PackCard, Sha256, StudyUid
+from dicom_node.drain import Drain
+from dicom_node.errors import SettingsError
+from dicom_node.expected import expected_instances
+from dicom_node.handover import Handover
+from dicom_node.inquire import Inquirer, Source
+from dicom_node.intake import Intake
+from dicom_node.ledger import Ledger, LedgerBusyError, arrivals, open_ledger
+from dicom_node.objects import ObjectStore
+from dicom_node.peers import Peer, Right, destinations
+from dicom_node.recorder import LedgerRecorder
+from dicom_node.recovery import recover
+from dicom_node.scp import Listener, StorageScp
+from dicom_node.spool import Spool
+from dicom_node.stow import StowServer
+from dicom_node.wiring import addresses, now, open_spool, pace, priority_rules
+
+log = structlog.get_logger(__name__)
+
+
+class Node:
+    """A node that was put together from settings; `start` it, then `stop` it.
+
+    Parameters
+    ----------
+    packs
+        What concludes studies. The node only needs to know of them; the workers
+        hold them.
+    """
+
+    def __init__(self, settings: Settings, packs: Sequence[PackCard]) -> None:
+        if not settings.broker_url:
+            raise SettingsError(
+                "broker_url is not set: name a broker, or use `pacsight up`,"
+                " which starts a private one"
+            )
+        self._settings = settings
+        self._packs = tuple(packs)
+        self._broker_url = settings.broker_url
+        self._stack = ExitStack()
+        self._awake = threading.Event()
+        self._stopping = threading.Event()
+        self.dicom_port = 0
+        self.http_port = 0
+
+    def start(self) -> None:
+        """Recover what a former run left, open the front doors, begin to work."""
+        with ExitStack() as stack:
+            self._start(stack)
+            self._stack = stack.pop_all()
+
+    def stop(self) -> None:
+        """Close the front doors, finish what is in hand, close the rest."""
+        self._stopping.set()
+        self._awake.set()
+        self._stack.close()
+
+    def wake(self) -> None:
+        """Do the next tick now."""
+        self._awake.set()
+
+    def _start(self, stack: ExitStack) -> None:
+        settings = self._settings
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        ledger = open_ledger(settings.ledger_address, migrate=True)
+        stack.callback(ledger.close)
+        spool = open_spool(settings)
+        recorder = LedgerRecorder(
+            ledger, encoders=self._encoders(ledger), wake=self.wake
+        )
+        stack.callback(recorder.stop)
+        recorder.start()
+        intake = Intake(
+            spool=spool, recorder=recorder, rules=priority_rules(settings), clock=now
+        )
+        self._recover(ledger, spool, intake)
+        drains = self._start_drains(stack, ledger)
+        self._start_inquirer(stack, ledger)
+        self._start_handover(stack, ledger, recorder, intake, drains)
+        self._open_doors(stack, intake)
+
+    def _encoders(self, ledger: Ledger) -> tuple[Sha256, ...]:
+        encoders = tuple(dict.fromkeys(p.encoder.digest for p in self._packs))
+        with ledger.write() as tx:
+            for encoder in encoders:
+                arrivals.add_encoder(tx, encoder)
+        return encoders
+
+    def _recover(self, ledger: Ledger, spool: Spool, intake: Intake) -> None:
+        with ledger.read() as tx:
+            count = recover(spool, lambda path: arrivals.known(tx, path), intake)
+        if count:
+            log.info("recovered", instances=count)
+
+    def _start_drains(self, stack: ExitStack, ledger: Ledger) -> tuple[Drain, ...]:
+        settings = self._settings
+        objects = ObjectStore(settings.outbox_dir)
+        drains = tuple(
+            Drain(
+                peer,
+                destination(peer, settings.caller),
+                ledger=ledger,
+                objects=objects,
+                batch_size=settings.delivery.batch_size,
+                clock=now,
+            )
+            for peer in destinations(settings.peers)
+        )
+        for drain in drains:
+            stack.callback(drain.stop)
+            drain.start()
+        return drains
+
+    def _start_inquirer(self, stack: ExitStack, ledger: Ledger) -> None:
+        settings = self._settings
+        inquirer = Inquirer(
+            [self._source(p) for p in settings.peers if p.expected is not None],
+            ledger=ledger,
+            quiet_s=settings.study.expected_quiet_period_s / 2,
+            clock=now,
+        )
+        stack.callback(inquirer.stop)
+        inquirer.start()
+
+    def _source(self, peer: Peer) -> Source:
+        caller = self._settings.caller
+
+        def ask(study_uid: StudyUid) -> int | None:
+            return expected_instances(peer, study_uid, caller=caller)
+
+        return ask
+
+    def _start_handover(
+        self,
+        stack: ExitStack,
+        ledger: Ledger,
+        recorder: LedgerRecorder,
+        intake: Intake,
+        drains: Sequence[Drain],
+    ) -> None:
+        dispatcher = CeleryDispatcher(self._broker_url)
+        stack.callback(dispatcher.close)
+        handover = Handover(
+            ledger=ledger,
+            dispatcher=dispatcher,
+            packs=self._packs,
+            addresses=addresses(self._settings.peers),
+            pace=pace(self._settings),
+            open_studies=lambda: intake.open_studies() | recorder.pending_studies(),
+            clock=now,
+        )
+        thread = threading.Thread(
+            target=self._tick, args=(handover, drains), name="handover", daemon=True
+        )
+        stack.callback(thread.join)
+        stack.callback(self._awake.set)
+        thread.start()
+
+    def _tick(self, handover: Handover, drains: Sequence[Drain]) -> None:
+        while not self._stopping.is_set():
+            try:
+                if handover.tick():
+                    for drain in drains:
+                        drain.wake()
+            except LedgerBusyError as error:
+                log.warning("ledger_busy", error=str(error))
+            self._awake.wait(self._settings.work.tick_s)
+            self._awake.clear()
+
+    def _open_doors(self, stack: ExitStack, intake: Intake) -> None:
+        settings = self._settings
+        scp = StorageScp(listener(settings), intake)
+        stack.callback(scp.stop)
+        scp.start()
+        stow = StowServer(
+            intake,
+            host=settings.http.host,
+            port=settings.http.port,
+            max_body_bytes=settings.http.max_body_bytes,
+        )
+        stack.callback(stow.stop)
+        stow.start()
+        self.dicom_port, self.http_port = scp.port, stow.port
+        log.info("listening", door="dimse", aet=settings.dicom.aet, port=scp.port)
+        log.info("listening", door="stow", port=stow.port)
+
+
+def listener(settings: Settings) -> Listener:
+    """Return where the node listens for associations, and whom it hears."""
+    dicom = settings.dicom
+    senders = [peer for peer in settings.peers if Right.SEND in peer.rights]
+    known = {peer.aet: peer.called_aets for peer in senders}
+    return Listener(
+        host=dicom.host,
+        port=dicom.port,
+        aet=dicom.aet,
+        called_aets=settings.called_aets,
+        callers=None if dicom.accept_unknown_peers else known,
+        max_associations=dicom.max_associations,
+        max_pdu_bytes=dicom.max_pdu_bytes,
+        acse_timeout_s=dicom.acse_timeout_s,
+        network_timeout_s=dicom.network_timeout_s,
+    )

@@ -1,0 +1,72 @@
+"""The settings as the parts want them: each its own small value, or itself put together."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from dicom_node.batching import BatchLimits
+from dicom_node.config import Settings
+from dicom_node.handover import Pace
+from dicom_node.ledger.outbox import Address
+from dicom_node.lifecycle import Patience
+from dicom_node.matching import PriorityRule
+from dicom_node.peers import Peer, Right, destinations
+from dicom_node.spool import Spool
+
+
+def now() -> datetime:
+    """Return the time, UTC."""
+    return datetime.now(UTC)
+
+
+def priority_rules(settings: Settings) -> tuple[PriorityRule, ...]:
+    """Return which instances are urgent: the site's rules, then the peers' own."""
+    rules = [
+        PriorityRule(
+            priority=rule.priority,
+            called_aet=rule.called_aet,
+            calling_aet=rule.calling_aet,
+            attributes={k: frozenset({v}) for k, v in rule.attributes.items()},
+        )
+        for rule in settings.priority_rules
+    ]
+    by_peer = [
+        PriorityRule(priority=peer.priority, calling_aet=peer.aet)
+        for peer in settings.peers
+        if peer.priority is not None and Right.SEND in peer.rights
+    ]
+    return (*rules, *by_peer)
+
+
+def open_spool(settings: Settings) -> Spool:
+    """Return the spool, ready to take files in."""
+    spool = Spool(
+        settings.spool_dir,
+        min_free_bytes=settings.spool.min_free_bytes,
+        min_free_inodes=settings.spool.min_free_inodes,
+    )
+    spool.open()
+    return spool
+
+
+def addresses(peers: Sequence[Peer]) -> tuple[Address, ...]:
+    """Return the destinations among the peers, and what each of them wants."""
+    return tuple(
+        Address(destination=peer.name, objects=peer.objects)
+        for peer in destinations(peers)
+    )
+
+
+def pace(settings: Settings) -> Pace:
+    """Return how patient the settings want the handover to be."""
+    return Pace(
+        patience=Patience(
+            quiet_s=settings.study.quiet_period_s,
+            expected_quiet_s=settings.study.expected_quiet_period_s,
+            cap_s=settings.study.complete_cap_s,
+        ),
+        limits=BatchLimits(
+            frames=settings.work.batch_size,
+            in_flight=settings.work.max_batches_in_flight,
+        ),
+        revision_interval_s=settings.study.minimum_revision_interval_s,
+    )

@@ -1,0 +1,117 @@
+"""A worker put together from the settings: model, decoders, ledger, queue."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import structlog
+
+from dicom_node.config import Settings
+from dicom_node.dispatch import QUEUES, celery_app
+from dicom_node.errors import SettingsError
+from dicom_node.ledger import open_ledger
+from dicom_node.objects import ObjectStore
+from sr_writer.codes import FINDINGS_REPORT, IMAGING_MEASUREMENT_REPORT
+from workers import tasks
+from workers.classify import heads_of
+from workers.decoding import DecodePool
+from workers.encoder import open_encoder
+from workers.pack import Pack, locate, open_pack
+from workers.pipeline import Bench, Equipped
+
+TITLES = {
+    "ai-findings": FINDINGS_REPORT,
+    "imaging-measurement": IMAGING_MEASUREMENT_REPORT,
+}
+MOST_DECODERS = 4
+
+log = structlog.get_logger(__name__)
+
+
+def open_packs(settings: Settings) -> tuple[Pack, ...]:
+    """Return the packs that the settings name, verified.
+
+    Raises
+    ------
+    Permanent
+        If one is missing or does not verify.
+    """
+    return tuple(open_pack(locate(name)) for name in settings.packs)
+
+
+def run_worker(settings: Settings) -> None:
+    """Work until SIGTERM or SIGINT: what is in hand is finished, then it ends.
+
+    One process, one GPU: tasks run in this very process (Celery's solo pool), and
+    pixels are decoded in processes of its own.
+    """
+    if not settings.broker_url:
+        raise SettingsError(
+            "broker_url is not set: name a broker, or use `pacsight up`,"
+            " which starts a private one"
+        )
+    app = celery_app(settings.broker_url)
+    with bench(settings, open_packs(settings)) as ready:
+        tasks.register(app, ready)
+        for equipped in ready.packs.values():
+            log.info("pack_ready", pack=equipped.pack.name)
+        worker = app.Worker(
+            pool="solo",
+            queues=list(QUEUES),
+            loglevel=settings.log.level.upper(),
+            without_gossip=True,
+            without_heartbeat=True,
+            without_mingle=True,
+            optimization="fair",
+        )
+        worker.start()
+
+
+@contextmanager
+def bench(settings: Settings, packs: Sequence[Pack]) -> Iterator[Bench]:
+    """Yield what a worker needs, and put it away at the end."""
+    with ExitStack() as stack:
+        ledger = open_ledger(settings.ledger_address, migrate=False)
+        stack.callback(ledger.close)
+        pool = stack.enter_context(
+            DecodePool(
+                processes=settings.worker.decode_processes or _decoders(),
+                memory_bytes=settings.worker.decode_memory_bytes,
+                timeout_s=settings.worker.decode_timeout_s,
+            )
+        )
+        yield Bench(
+            ledger=ledger,
+            spool=settings.spool_dir,
+            objects=ObjectStore(settings.outbox_dir),
+            packs={pack.device_uid: _equip(pack, settings) for pack in packs},
+            decoders=pool,
+            site=settings.site,
+            title=TITLES[settings.report.title],
+            utc_offset_min=_minutes(settings.report.timezone),
+            lease_s=settings.work.lease_s,
+            clock=_now,
+            software=version("pacsight"),
+        )
+
+
+def _equip(pack: Pack, settings: Settings) -> Equipped:
+    device, threads = settings.worker.device, settings.worker.threads
+    encoder = open_encoder(pack, device=device, threads=threads)
+    return Equipped(pack=pack, encoder=encoder, heads=heads_of(pack, encoder))
+
+
+def _decoders() -> int:
+    return min(len(os.sched_getaffinity(0)), MOST_DECODERS)
+
+
+def _minutes(offset: str) -> int:
+    """Return ``+HHMM`` in minutes."""
+    hours, minutes = int(offset[1:3]), int(offset[3:5])
+    return (60 * hours + minutes) * (-1 if offset[0] == "-" else 1)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

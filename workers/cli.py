@@ -1,0 +1,133 @@
+"""The command ``pacsight``: everything that a person can ask of it.
+
+Commands import what they need when they run, so that ``pacsight studies`` neither
+waits for torch nor needs it.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from dicom_node import cli as node_cli
+from dicom_node.cli import ConfigOption, JsonOption
+from dicom_node.config import Settings, load_settings
+from dicom_node.errors import PacsightError
+from dicom_node.lifecycle import State
+from dicom_node.logs import configure_logs
+
+USAGE_ERROR = 2
+
+app = typer.Typer(
+    name="pacsight",
+    help="A DICOM node beside the PACS: embeds, classifies and reports every study.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+packs = typer.Typer(help="Make, check and show packs.", no_args_is_help=True)
+app.add_typer(packs, name="pack")
+node_cli.register(app)
+
+
+def main() -> None:
+    """Run the command line: errors of ours are one sentence and exit code 2."""
+    try:
+        app()
+    except PacsightError as error:
+        typer.echo(f"pacsight: {error}", err=True)
+        sys.exit(USAGE_ERROR)
+
+
+@app.command()
+def up(*, config: ConfigOption = None) -> None:
+    """Run everything on this machine: broker, node and worker, until Ctrl-C."""
+    from workers.up import run_all
+
+    environ = os.environ  # noqa: TID251 - handed on to the children, not read
+    run_all(_settings(config), config, environ=environ)
+
+
+@app.command()
+def node(*, config: ConfigOption = None) -> None:
+    """Run the node: front doors, ledger, outbox."""
+    from dicom_node.service import Node
+    from workers.pack import locate, open_pack
+
+    settings = _settings(config)
+    running = Node(settings, [open_pack(locate(p)).card for p in settings.packs])
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    running.start()
+    try:
+        stopped.wait()
+    finally:
+        running.stop()
+
+
+@app.command()
+def worker(*, config: ConfigOption = None) -> None:
+    """Run a worker: it embeds and concludes what the node puts on the queue."""
+    from workers.app import run_worker
+
+    run_worker(_settings(config))
+
+
+@app.command()
+def analyze(
+    paths: Annotated[
+        list[Path], typer.Argument(help="DICOM files, or folders of them.")
+    ],
+    *,
+    out: Annotated[Path, typer.Option(help="Where the reports are written.")],
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Analyze files without any network: reports and captures go into a folder."""
+    from workers.analyze import analyze_files
+
+    progress = Console(stderr=True, quiet=as_json)
+    done = analyze_files(paths, out, settings=_settings(config), console=progress)
+    for file, why in done.refused:
+        typer.echo(f"pacsight: {file} was not taken in: {why}", err=True)
+    if as_json:
+        lines = [node_cli.study_json(line) for line in done.studies]
+        typer.echo(json.dumps(lines, indent=2))
+    else:
+        Console().print(node_cli.study_table(done.studies))
+        typer.echo(f"reports: {out}")
+    if any(line.state is not State.DONE for line in done.studies):
+        raise typer.Exit(code=1)
+
+
+@packs.command("verify")
+def verify_pack(
+    pack: Annotated[
+        str, typer.Argument(help="Name of an installed pack, or a folder.")
+    ],
+) -> None:
+    """Check every file of a pack against its digests, and say what it is."""
+    from workers.pack import locate, open_pack
+
+    found = open_pack(locate(pack))
+    typer.echo(f"{found.name} {found.version}: {found.manifest.title}")
+    typer.echo(f"  {found.manifest.statement}")
+    typer.echo(f"  device UID  {found.device_uid}")
+    typer.echo(f"  encoder     sha256:{found.encoder_key.encoder}")
+    typer.echo(f"  images      {found.preprocessing.name}")
+    for finding in found.findings:
+        point = finding.operating_point
+        typer.echo(f"  {finding.meaning}: {point.name}, threshold {point.threshold:g}")
+
+
+def _settings(config: Path | None) -> Settings:
+    settings = load_settings(config)
+    configure_logs(style=settings.log.format, level=settings.log.level)
+    return settings

@@ -1,0 +1,271 @@
+"""From pixels to a report: the worker's story, in a page.
+
+::
+
+    embed_batch      frames of many studies ─► decode, preprocess ─► embed ─► ledger
+    conclude_study   embeddings of one study ─► classify ─► Result ─► compose ─► outbox
+
+Both begin with a lease from the ledger and end with one transaction that the lease
+allows. A second run finds nothing to do; a run that dies is repeated by another worker
+and makes the same objects, because their UIDs derive from what they describe.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from dicom_node.dispatch import HARD_LIMIT_S
+from dicom_node.domain import (
+    Code,
+    EmbeddedFrame,
+    EncodedObject,
+    FrameTask,
+    Lease,
+    Result,
+    Sha256,
+    Unreadable,
+)
+from dicom_node.errors import Permanent, Transient
+from dicom_node.ledger import Ledger, results, work
+from dicom_node.ledger.leases import BATCHES, JOBS, WorkTable
+from dicom_node.ledger.results import JobInput, StoredEmbedding, StoredObject
+from dicom_node.objects import ObjectStore
+from sr_writer.compose import compose
+from workers.classify import Conclusion, EmbeddedImage, Heads, conclude, image_ref
+from workers.decoding import DecodedInput, DecodePool, Failure, FrameInput
+from workers.encoder import Encoder
+from workers.evidence import pictures, sources
+from workers.holding import hold
+from workers.pack import Pack
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Equipped:
+    """A pack with all that it needs to conclude: its encoder and its heads."""
+
+    pack: Pack
+    encoder: Encoder
+    heads: Heads
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What a worker has at hand.
+
+    Parameters
+    ----------
+    spool
+        The folder that the paths of received files are relative to.
+    packs
+        By Device UID.
+    utc_offset_min
+        The site's offset from UTC, in minutes.
+    software
+        pacsight's version.
+    """
+
+    ledger: Ledger
+    spool: Path
+    objects: ObjectStore
+    packs: Mapping[str, Equipped]
+    decoders: DecodePool
+    site: str
+    title: Code
+    utc_offset_min: int
+    lease_s: float
+    clock: Callable[[], datetime]
+    software: str
+
+    def encoder(self, key: Sha256) -> Encoder | None:
+        """Return the encoder with that key's digest, or None."""
+        held = self.packs.values()
+        fitting = (e.encoder for e in held if e.pack.encoder_key.digest == key)
+        return next(fitting, None)
+
+    def hold(self, table: WorkTable, key: int) -> AbstractContextManager[Lease | None]:
+        """Lease a piece of work for as long as the block lasts."""
+        return hold(
+            self.ledger,
+            table,
+            key,
+            clock=self.clock,
+            lease_s=self.lease_s,
+            limit_s=HARD_LIMIT_S,
+        )
+
+
+# ── frames ──────────────────────────────────────────────────────────────────
+
+
+def embed_batch(batch_id: int, bench: Bench) -> None:
+    """Embed the frames of a batch, and store what became of each in the ledger."""
+    with bench.ledger.read() as tx:
+        key = work.batch_encoder(tx, batch_id)
+    if key is None:
+        return
+    encoder = bench.encoder(key)
+    if encoder is None:
+        raise Permanent(f"this worker has no pack with the encoder {key[:12]}")
+    with bench.hold(BATCHES, batch_id) as lease:
+        if lease is None:
+            return
+        with bench.ledger.read() as tx:
+            tasks = work.batch_tasks(tx, batch_id)
+        frames = embed(tasks, encoder, bench)
+        with bench.ledger.write() as tx:
+            work.settle_batch(tx, lease, frames, now=bench.clock())
+
+
+def embed(
+    tasks: Sequence[FrameTask], encoder: Encoder, bench: Bench
+) -> list[EmbeddedFrame]:
+    """Return a vector for each frame, or the reason why it cannot be read.
+
+    Raises
+    ------
+    Transient
+        If a frame may be readable another time.
+    """
+    decoded = bench.decoders.map(
+        [FrameInput(path=bench.spool / t.path, frame=t.frame) for t in tasks],
+        encoder.preprocessing,
+    )
+    images = [d.image for d in decoded if isinstance(d, DecodedInput)]
+    vectors = iter(encoder.embed_images(np.stack(images)) if images else ())
+    frames = []
+    for task, outcome in zip(tasks, decoded, strict=True):
+        if isinstance(outcome, Failure):
+            frames.append(_unreadable(task, outcome))
+        else:
+            frames.append(_embedded(task, outcome, next(vectors)))
+    return frames
+
+
+def _unreadable(task: FrameTask, failure: Failure) -> EmbeddedFrame:
+    if failure.transient:
+        raise Transient(failure.reason)
+    return EmbeddedFrame(embedding=task.embedding, vector=b"", reason=failure.reason)
+
+
+def _embedded(
+    task: FrameTask, decoded: DecodedInput, vector: NDArray[np.float32]
+) -> EmbeddedFrame:
+    return EmbeddedFrame(
+        embedding=task.embedding,
+        vector=vector.astype("<f4").tobytes(),
+        pixels=decoded.digest,
+    )
+
+
+# ── studies ─────────────────────────────────────────────────────────────────
+
+
+def conclude_study(job_id: int, bench: Bench) -> None:
+    """Conclude one revision of a study with one pack, and put its report in the outbox."""
+    with bench.ledger.read() as tx:
+        device_uid = results.job_device(tx, job_id)
+    if device_uid is None:
+        return
+    equipped = bench.packs.get(device_uid)
+    if equipped is None:
+        raise Permanent(f"this worker has no pack with the Device UID {device_uid}")
+    with bench.hold(JOBS, job_id) as lease:
+        if lease is None:
+            return
+        try:
+            _conclude(lease, equipped, bench)
+        except Permanent as error:
+            with bench.ledger.write() as tx:
+                results.fail_job(tx, lease, detail=str(error), now=bench.clock())
+            raise
+
+
+def _conclude(lease: Lease, equipped: Equipped, bench: Bench) -> None:
+    encoder = equipped.pack.encoder_key.digest
+    with bench.ledger.read() as tx:
+        job = results.job_input(tx, lease.work, encoder=encoder)
+    result = classify(job, equipped, bench)
+    encoded = write(result, job, bench)
+    stored = [_keep(one, bench.objects) for one in encoded]
+    with bench.ledger.write() as tx:
+        results.settle_job(tx, lease, result, stored, now=bench.clock())
+
+
+def classify(job: JobInput, equipped: Equipped, bench: Bench) -> Result:
+    """Return what the pack says of a study's embeddings: scores, flags, evidence."""
+    files = {f.version: f for f in job.files}
+    unreadable = tuple(
+        Unreadable(image=image_ref(files[e.version]), frame=e.frame, reason=e.reason)
+        for e in job.embeddings
+        if e.reason
+    )
+    conclusion = conclude(
+        equipped.pack,
+        equipped.heads,
+        images=job.files,
+        frames=[
+            EmbeddedImage(source=files[e.version], frame=e.frame, vector=_vector(e))
+            for e in job.embeddings
+            if e.vector
+        ],
+        unreadable=unreadable,
+    )
+    return _result(job, equipped.pack, conclusion, unreadable, bench)
+
+
+def write(result: Result, job: JobInput, bench: Bench) -> tuple[EncodedObject, ...]:
+    """Return the result's DICOM objects: the report, and a page with the evidence."""
+    shown = pictures(result, job.files, bench.spool, bench.decoders)
+    headers = sources(result, job.files, bench.spool)
+    return compose(result, headers, shown, title=bench.title)
+
+
+def _result(
+    job: JobInput,
+    pack: Pack,
+    conclusion: Conclusion,
+    unreadable: tuple[Unreadable, ...],
+    bench: Bench,
+) -> Result:
+    return Result(
+        site=bench.site,
+        study_uid=job.study_uid,
+        patient=job.patient,
+        attributes=job.attributes,
+        revision=job.revision,
+        outcome=job.outcome,
+        images=tuple(image_ref(f) for f in job.files),
+        algorithm=pack.algorithm,
+        findings=conclusion.findings,
+        completion=conclusion.completion,
+        unreadable=unreadable,
+        predecessors=job.predecessors,
+        reason=conclusion.reason,
+        concluded_at=bench.clock().replace(microsecond=0),
+        utc_offset_min=bench.utc_offset_min,
+        software=bench.software,
+    )
+
+
+def _vector(stored: StoredEmbedding) -> NDArray[np.float32]:
+    return np.frombuffer(stored.vector, dtype="<f4").astype(np.float32)
+
+
+def _keep(encoded: EncodedObject, objects: ObjectStore) -> StoredObject:
+    return StoredObject(
+        kind=encoded.kind,
+        series_uid=encoded.series_uid,
+        sop_class_uid=encoded.sop_class_uid,
+        sop_instance_uid=encoded.sop_instance_uid,
+        sha256=encoded.sha256,
+        path=objects.keep(encoded),
+        size=len(encoded.content),
+    )

@@ -1,0 +1,32 @@
+"""Celery's tasks: thin skins over the pipeline. Names are wire protocol."""
+
+import structlog
+from celery import Celery
+
+from dicom_node.dispatch import CONCLUDE_STUDY, EMBED_BATCH
+from dicom_node.errors import PacsightError
+from workers.pipeline import Bench, conclude_study, embed_batch
+
+log = structlog.get_logger(__name__)
+
+
+def register(app: Celery, bench: Bench) -> None:
+    """Let the app's worker do the two tasks, with what lies on the bench.
+
+    An error ends here, in the log: the ledger knows that the work is not done, and
+    hands it out again.
+    """
+
+    @app.task(name=EMBED_BATCH)
+    def _embed_batch(batch_id: int) -> None:
+        try:
+            embed_batch(batch_id, bench)
+        except PacsightError as error:
+            log.error("batch_failed", batch=batch_id, error=str(error))  # noqa: TRY400 - the message says it all
+
+    @app.task(name=CONCLUDE_STUDY)
+    def _conclude_study(job_id: int) -> None:
+        try:
+            conclude_study(job_id, bench)
+        except PacsightError as error:
+            log.error("job_failed", job=job_id, error=str(error))  # noqa: TRY400 - the message says it all

@@ -1,0 +1,43 @@
+"""Everything on one machine: a private broker, the node, a worker, kept alive."""
+
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from dicom_node.broker import await_broker, broker_command, broker_url
+from dicom_node.config import Settings
+from dicom_node.supervise import Child, Supervisor
+
+
+def run_all(
+    settings: Settings, config: Path | None, *, environ: Mapping[str, str]
+) -> None:
+    """Run broker, node and worker until SIGINT or SIGTERM.
+
+    Parameters
+    ----------
+    config
+        The settings file that the children are to read.
+    environ
+        The environment that they are to have.
+    """
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    children = [_command("node", config), _command("worker", config)]
+    given = dict(environ)
+    if settings.broker_url is None:
+        socket = settings.data_dir / "redis.sock"
+        given["PACSIGHT_BROKER_URL"] = broker_url(socket)
+        broker = Child(
+            name="broker",
+            command=broker_command(socket),
+            ready=partial(await_broker, socket),
+        )
+        children.insert(0, broker)
+    Supervisor(children, environ=given).run()
+
+
+def _command(name: str, config: Path | None) -> Child:
+    chosen = [] if config is None else ["--config", str(config)]
+    command = [sys.executable, "-m", "workers", name, *chosen]
+    return Child(name=name, command=command)
