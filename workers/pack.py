@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import file_digest
 from importlib.metadata import entry_points
-from importlib.resources import files as resource_files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
@@ -173,7 +173,7 @@ def locate(name_or_path: str) -> Path:
     """
     installed = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
     if name_or_path in installed:
-        return Path(str(resource_files(installed[name_or_path].value)))
+        return _package_folder(installed[name_or_path].value)
     folder = Path(name_or_path)
     if not folder.is_dir():
         names = ", ".join(sorted(installed)) or "none"
@@ -231,6 +231,17 @@ def seal(folder: Path, manifest: Mapping[str, Any]) -> Pack:
     parse_manifest(text.encode(), folder / MANIFEST)
     (folder / MANIFEST).write_text(text, encoding="utf-8")
     return open_pack(folder)
+
+
+def _package_folder(package: str) -> Path:
+    """Return the folder of an installed package, without running its code."""
+    try:
+        spec = find_spec(package)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise Permanent(f"the pack in {package} is no longer installed")
+    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def _verify_files(folder: Path, manifest: Manifest) -> None:
