@@ -40,10 +40,15 @@ def _parsed_priority(value: object) -> object:
 
 
 def _parsed_peer(value: object) -> object:
-    """Return the table with its priority by name turned into a `Priority`."""
-    if isinstance(value, dict) and value.get("priority") is not None:
-        return {**value, "priority": _parsed_priority(value["priority"])}
-    return value
+    """Return the table with its priority made from a name, its folder absolute."""
+    if not isinstance(value, dict):
+        return value
+    table = dict(value)
+    if table.get("priority") is not None:
+        table["priority"] = _parsed_priority(table["priority"])
+    if isinstance(table.get("folder"), str):
+        table["folder"] = Path(table["folder"]).expanduser().absolute()
+    return table
 
 
 def _split(value: object) -> object:
@@ -120,11 +125,11 @@ class Http(Table):
     """The HTTP side of the node: STOW-RS and pages."""
 
     host: str = "127.0.0.1"
-    """Address that the node listens on for HTTP; `0.0.0.0` for all."""
+    """Address that the node listens on for HTTP; `0.0.0.0` for all, and then behind a proxy that asks who is there: the node does not."""
     port: Port = 8080
     """Port for HTTP; 0 takes a free one."""
     max_body_bytes: PositiveInt = 16 * GIB
-    """Largest STOW-RS request; longer ones are answered 413."""
+    """Largest STOW-RS request, 16 GiB unless set; longer ones are answered 413."""
     timeout_s: PositiveFloat = 60.0
     """How long the node waits for a DICOMweb service to answer."""
 
@@ -135,9 +140,14 @@ class Spool(Table):
     folder: Path | None = None
     """Where received instances are kept. Default: `spool` in the data folder."""
     min_free_bytes: Annotated[int, Field(ge=0)] = 2 * GIB
-    """Room that is left free on its disk: below it, instances are refused as out of resources."""
+    """Room that is left free on its disk, 2 GiB unless set: below it, instances are refused as out of resources."""
     min_free_inodes: Annotated[int, Field(ge=0)] = 10_000
     """Inodes that are left free on its disk, likewise."""
+
+    @field_validator("folder")
+    @classmethod
+    def _expand(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
 
 
 class Study(Table):
@@ -185,7 +195,7 @@ class Worker(Table):
     decode_processes: PositiveInt | None = None
     """Processes that decode pixels. Default: one for each core, at most 4."""
     decode_memory_bytes: Annotated[int, Field(ge=64 * MIB)] = 4 * GIB
-    """Address space of such a process: a file that needs more counts as unreadable."""
+    """Address space of such a process, 4 GiB unless set: a file that needs more counts as unreadable."""
     decode_timeout_s: PositiveFloat = 60.0
     """A file that is not decoded by then counts as unreadable."""
 

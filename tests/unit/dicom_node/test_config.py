@@ -1,0 +1,385 @@
+"""Settings: where they come from, what is refused, and that all are documented."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from dicom_node.config import Settings, load_settings, setting_names
+from dicom_node.config.tables import PriorityRuleTable, Table
+from dicom_node.domain import ObjectKind, Priority
+from dicom_node.errors import SettingsError
+from dicom_node.peers import Credentials, Inquiry, Peer, RetryPolicy, Right, Via
+
+PAGE = Path(__file__).parents[3] / "docs" / "settings.md"
+
+FILE = """
+site = "north"
+packs = ["phantoms", "/packs/cxr"]
+
+[dicom]
+aet = "AINODE"
+host = "0.0.0.0"
+
+[study]
+quiet_period_s = 10
+
+[[peers]]
+name = "pacs"
+aet = "PACS"
+host = "pacs.example"
+port = 104
+dicomweb = "https://pacs.example/dicom-web"
+rights = ["send", "destination"]
+priority = "backfill"
+via = "stow"
+objects = ["SR"]
+expected = "qido"
+called_aets = ["AINODE"]
+credentials = { username = "node", password = "hunter2" }
+retry = { first_s = 1, cap_s = 60, max_attempts = 100 }
+
+[[priority_rules]]
+priority = "stat"
+called_aet = "AISTAT"
+
+[[priority_rules]]
+priority = "stat"
+attributes = { StationName = "ED1" }
+"""
+
+
+def load(tmp_path: Path, text: str = "", **environ: str) -> Settings:
+    """Return what this file and this environment say."""
+    path = tmp_path / "pacsight.toml"
+    path.write_text(text)
+    return load_settings(path, environ)
+
+
+def fault(tmp_path: Path, text: str = "", **environ: str) -> str:
+    """Return what is said of this file and this environment."""
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, text, **environ)
+    return str(caught.value)
+
+
+# ── where they come from ────────────────────────────────────────────────────
+
+
+def test_without_anything_the_node_stays_on_this_machine(tmp_path: Path) -> None:
+    """Loopback alone, everybody on it may send, the ledger lies in the data folder."""
+    settings = load(tmp_path)
+    assert (settings.dicom.host, settings.dicom.port) == ("127.0.0.1", 11112)
+    assert settings.http.host == "127.0.0.1"
+    assert settings.dicom.accept_unknown_peers
+    assert settings.data_dir.is_absolute()
+    assert settings.ledger_address == f"sqlite:///{settings.data_dir}/ledger.sqlite"
+    assert settings.spool_dir == settings.data_dir / "spool"
+    assert settings.broker_url is None
+
+
+def test_the_file_is_read(tmp_path: Path) -> None:
+    """Tables, peers and rules become frozen values."""
+    settings = load(tmp_path, FILE)
+    (pacs,) = settings.peers
+    assert settings.site == "north"
+    assert settings.packs == ("phantoms", "/packs/cxr")
+    assert settings.study.quiet_period_s == 10
+    assert pacs.rights == {Right.SEND, Right.DESTINATION}
+    assert (pacs.via, pacs.expected) == (Via.STOW, Inquiry.QIDO)
+    assert pacs.priority is Priority.BACKFILL
+    assert pacs.objects == {ObjectKind.REPORT}
+    assert pacs.retry == RetryPolicy(first_s=1, cap_s=60, max_attempts=100)
+    assert pacs.credentials is not None
+    assert pacs.credentials.password is not None
+    assert pacs.credentials.password.get_secret_value() == "hunter2"
+    stat, emergency = (rule.rule for rule in settings.priority_rules)
+    assert (stat.priority, stat.called_aet) == (Priority.STAT, "AISTAT")
+    assert emergency.attributes == {"StationName": frozenset({"ED1"})}
+    assert settings.called_aets == {"AINODE", "AISTAT"}
+    assert settings.caller.aet == "AINODE"
+
+
+def test_open_to_the_network_it_hears_only_those_it_knows(tmp_path: Path) -> None:
+    """Unknown peers are welcome on loopback alone, unless somebody says so."""
+    assert not load(tmp_path, FILE).dicom.accept_unknown_peers
+    assert load(tmp_path, '[dicom]\nhost = "localhost"').dicom.accept_unknown_peers
+    said = '[dicom]\nhost = "::"\naccept_unknown_peers = true'
+    assert load(tmp_path, said).dicom.accept_unknown_peers
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    """Key by key: what it does not name stays as the file says."""
+    settings = load(
+        tmp_path,
+        FILE,
+        PACSIGHT_SITE="south",
+        PACSIGHT_DICOM__PORT="104",
+        PACSIGHT_DICOM__ALSO_CALLED="AISTAT, AIFAST",
+        PACSIGHT_PACKS="phantoms",
+        PACSIGHT_BROKER_URL="redis://broker/0",
+        PACSIGHT_PEERS='[{"name": "ct", "aet": "CT1", "priority": "stat"}]',
+        UNRELATED="x",
+    )
+    assert settings.site == "south"
+    assert (settings.dicom.port, settings.dicom.aet) == (104, "AINODE")
+    assert settings.dicom.also_called == ("AISTAT", "AIFAST")
+    assert settings.packs == ("phantoms",)
+    assert settings.broker_url == "redis://broker/0"
+    assert [(p.name, p.priority) for p in settings.peers] == [("ct", Priority.STAT)]
+
+
+def test_the_file_is_found_by_its_variable_or_in_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PACSIGHT_CONFIG first, else pacsight.toml of the current folder, else none."""
+    monkeypatch.chdir(tmp_path)
+    assert load_settings(None, {}).site == "pacsight"
+    (tmp_path / "pacsight.toml").write_text('site = "here"')
+    (tmp_path / "other.toml").write_text('site = "there"')
+    assert load_settings(None, {}).site == "here"
+    there = {"PACSIGHT_CONFIG": str(tmp_path / "other.toml")}
+    assert load_settings(None, there).site == "there"
+
+
+def test_the_process_environment_is_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a mapping the real environment is read, and only when asked."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PACSIGHT_SITE", "real")
+    assert load_settings().site == "real"
+    assert Settings().site == "pacsight"
+
+
+def test_data_lies_where_the_desktop_says(tmp_path: Path) -> None:
+    """XDG_DATA_HOME moves the data folder; the setting itself wins; ~ is expanded."""
+    assert load(tmp_path, XDG_DATA_HOME="/xdg").data_dir == Path("/xdg/pacsight")
+    said = load(tmp_path, 'data_dir = "~/here"', XDG_DATA_HOME="/xdg")
+    assert said.data_dir == Path.home() / "here"
+
+
+def test_settings_are_frozen_and_keep_secrets(tmp_path: Path) -> None:
+    """Nobody changes them later, and neither repr nor a URL shows a password."""
+    settings = load(
+        tmp_path,
+        FILE,
+        PACSIGHT_LEDGER_URL="postgresql://u:s3cret@db/x",
+        PACSIGHT_BROKER_URL="redis://:s3cret@broker",
+    )
+    with pytest.raises(ValidationError):
+        settings.site = "other"
+    with pytest.raises(ValidationError):
+        settings.dicom.port = 1
+    assert "hunter2" not in repr(settings)
+    assert "s3cret" not in repr(settings)
+
+
+# ── what is refused ─────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dicm = 1", "dicm is no setting; did you mean dicom?"),
+        ("[dicom]\nprot = 1", "dicom.prot is no setting; did you mean dicom.port?"),
+        ("zzz = 1", "zzz is no setting; see docs/settings.md"),
+        (
+            '[[peers]]\nname = "a"\naet = "A"\nrigths = []',
+            "peers[0].rigths is no setting; did you mean peers[0].rights?",
+        ),
+        (
+            '[[peers]]\nname = "a"\naet = "A"\nretry = { frist_s = 1 }',
+            "peers[0].retry.frist_s is no setting; did you mean peers[0].retry.first_s?",
+        ),
+        (
+            '[[priority_rules]]\npriority = "stat"\ncaled_aet = "X"',
+            (
+                "priority_rules[0].caled_aet is no setting;"
+                " did you mean priority_rules[0].called_aet?"
+            ),
+        ),
+    ],
+)
+def test_an_unknown_key_is_named_with_its_nearest(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    """A slip of the pen is an error, not a default that surprises later."""
+    assert fault(tmp_path, text) == message
+
+
+@pytest.mark.parametrize(
+    ("variable", "message"),
+    [
+        (
+            "PACSIGHT_DICM__PORT",
+            "PACSIGHT_DICM__PORT is no setting; did you mean PACSIGHT_DICOM__PORT?",
+        ),
+        (
+            "PACSIGHT_DICOM__PROT",
+            "dicom.prot is no setting; did you mean dicom.port?",
+        ),
+        ("PACSIGHT_SITTE", "PACSIGHT_SITTE is no setting; did you mean PACSIGHT_SITE?"),
+    ],
+)
+def test_an_unknown_variable_is_named_with_its_nearest(
+    tmp_path: Path, variable: str, message: str
+) -> None:
+    """The same for the environment; the tests' own variable is none of it."""
+    assert fault(tmp_path, **{variable: "1"}) == message
+    load(tmp_path, PACSIGHT_SHARED="/corpus")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[dicom]\nport = 70000", "dicom.port: input should be less than or equal"),
+        ('[dicom]\nport = "x"', "dicom.port: input should be a valid integer"),
+        ('[dicom]\naet = "SEVENTEEN_LETTERS"', "'SEVENTEEN_LETTERS' in dicom.aet"),
+        ('[dicom]\nalso_called = [""]', "'' in dicom.also_called"),
+        (
+            "[study]\nquiet_period_s = 0",
+            "study.quiet_period_s: input should be greater",
+        ),
+        (
+            "[study]\nquiet_period_s = 2\nexpected_quiet_period_s = 3",
+            "study.expected_quiet_period_s is above study.quiet_period_s",
+        ),
+        ('[worker]\ndevice = "tpu"', "worker.device: input should be 'auto'"),
+        ('[report]\ntimezone = "CET"', "report.timezone: string should match pattern"),
+        ('site = ""', "site: string should have at least 1 character"),
+        (
+            '[[peers]]\nname = "a"\naet = "A"\npriority = "urgent"',
+            "peers[0]: priority has to be stat, routine or backfill",
+        ),
+        (
+            '[[peers]]\nname = "a"\naet = "A"\nrights = ["sned"]',
+            "peers[0].rights[0]: input should be 'send', 'query' or 'destination'",
+        ),
+        (
+            '[[peers]]\nname = "a"\nrights = ["destination"]',
+            "peer 'a': via = \"dimse\" needs aet",
+        ),
+        (
+            '[[peers]]\nname = "a"\naet = "A"\n[[peers]]\nname = "a"\naet = "B"',
+            "two peers are called 'a'",
+        ),
+        (
+            '[[priority_rules]]\npriority = "stat"\nattributes = { Staion = "x" }',
+            "'Staion' is not a DICOM keyword",
+        ),
+        ("a = [", "is not TOML"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_a_sentence(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    """The error says which key, and what would fit."""
+    assert message in fault(tmp_path, text)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """A file that was asked for has to be there."""
+    with pytest.raises(SettingsError, match=r"there is no settings file .*none\.toml"):
+        load_settings(tmp_path / "none.toml", {})
+
+
+def test_a_variable_that_is_no_json_is_named(tmp_path: Path) -> None:
+    """Lists and tables are JSON in the environment."""
+    said = fault(tmp_path, PACSIGHT_PEERS="pacs")
+    assert said == "PACSIGHT_PEERS has to be JSON: it is a list or table"
+
+
+def test_a_fault_never_repeats_a_secret(tmp_path: Path) -> None:
+    """An error about credentials does not show them."""
+    text = '[[peers]]\nname = "a"\naet = "A"\ncredentials = { password = "hunter2" }'
+    assert "hunter2" not in fault(tmp_path, text)
+    text = '[[peers]]\nname = "a"\naet = "A"\ncredentials = "hunter2"'
+    assert "hunter2" not in fault(tmp_path, text)
+
+
+# ── documentation ───────────────────────────────────────────────────────────
+
+
+def row(key: str, field: FieldInfo) -> str:
+    """Return the line of ``docs/settings.md`` that documents a setting."""
+    return f"| `{key}` | {shown_default(field)} | {field.description} |"
+
+
+def shown_default(field: FieldInfo) -> str:
+    """Return the default as TOML writes it, or none."""
+    value: Any = None if field.is_required() else field.default
+    if value is None or field.default_factory is not None or value in ("", {}):
+        return "none"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return f"`[{', '.join(f'{chr(34)}{v}{chr(34)}' for v in value)}]`"
+    if isinstance(value, int | float):
+        return f"`{value}`"
+    return f'`"{value}"`'
+
+
+def documented_rows() -> set[str]:
+    """Return the rows of every table that documents settings."""
+    return {
+        line
+        for line in PAGE.read_text().splitlines()
+        if re.match(r"\| `[a-z_.]+` \|", line)
+    }
+
+
+def section(title: str) -> set[str]:
+    """Return the keys that a section of the page documents."""
+    text = PAGE.read_text().partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    return set(re.findall(r"^\| `([a-z_]+)` \|", text, flags=re.MULTILINE))
+
+
+def expected_rows() -> set[str]:
+    """Return the row of every setting outside lists."""
+    rows = set()
+    for name, field in Settings.model_fields.items():
+        table = field.annotation
+        if isinstance(table, type) and issubclass(table, Table):
+            rows |= {row(f"{name}.{k}", f) for k, f in table.model_fields.items()}
+        else:
+            rows.add(row(name, field))
+    return rows
+
+
+def test_every_setting_is_documented() -> None:
+    """Each stands on the page with its default and what it does, and no other."""
+    dotted = {r for r in documented_rows() if r.split("`")[1] in setting_names()}
+    assert dotted == expected_rows()
+
+
+def test_no_setting_is_documented_that_does_not_exist() -> None:
+    """Every row of the page is a setting, or a key of one of the lists."""
+    keys = {r.split("`")[1] for r in documented_rows()}
+    lists = {*Peer.__dataclass_fields__, *PriorityRuleTable.model_fields}
+    nested = {*Credentials.__dataclass_fields__, *RetryPolicy.__dataclass_fields__}
+    assert keys <= {*setting_names(), *lists, *nested}
+
+
+@pytest.mark.parametrize(
+    ("title", "keys"),
+    [
+        ("Peers", Peer.__dataclass_fields__),
+        ("Credentials of a peer", Credentials.__dataclass_fields__),
+        ("Retries of a peer", RetryPolicy.__dataclass_fields__),
+        ("Priority rules", PriorityRuleTable.model_fields),
+    ],
+)
+def test_every_key_of_a_list_is_documented(title: str, keys: dict[str, object]) -> None:
+    """Each list has a section of its own, with all its keys."""
+    assert section(title) == set(keys)
+
+
+def test_the_example_on_the_page_works(tmp_path: Path) -> None:
+    """The file that the page shows is one that the node starts with."""
+    example = PAGE.read_text().partition("```toml\n")[2].partition("```")[0]
+    settings = load(tmp_path, example)
+    assert [peer.name for peer in settings.peers] == ["ct", "pacs", "archive"]
