@@ -28,7 +28,7 @@ from sr_writer.document import (
     Basis,
     finish,
     long_string,
-    study_header,
+    nameless_header,
     text_of,
 )
 
@@ -62,7 +62,7 @@ def encode_capture(
         lossily, and what may be burned into them, is inherited.
     """
     capture: Dataset = SCImage.from_ref_dataset(
-        ref_dataset=study_header(basis.source),
+        ref_dataset=nameless_header(basis.result.study_uid),
         pixel_array=page,
         photometric_interpretation="RGB",
         bits_allocated=8,

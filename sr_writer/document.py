@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from io import BytesIO
+from warnings import catch_warnings, simplefilter
 
 from pydicom.charset import convert_encodings, decode_bytes, encode_string
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -40,6 +41,8 @@ SERIES_NUMBERS = {ObjectKind.REPORT: 9000, ObjectKind.CAPTURE: 9001}
 """Behind every modality's series, so that ours sort last."""
 
 _UNICODE = "ISO_IR 192"
+_ESCAPES = re.compile(r"\x1b[ -/]+[0-~]")
+"""ISO 2022 escapes, which pydicom leaves in what it decodes from ISO 2022 IR 58."""
 _TEXT_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 
 
@@ -130,6 +133,19 @@ def study_header(source: Dataset) -> Dataset:
     return header
 
 
+def nameless_header(study_uid: str) -> Dataset:
+    """Return what highdicom's constructors copy from: a study, and nobody in it.
+
+    highdicom puts names that it doubts into warnings; it is not told any. `finish`
+    writes the true attributes.
+    """
+    header = Dataset()
+    for keyword in _TYPE_2 - {"SpecificCharacterSet", "TimezoneOffsetFromUTC"}:
+        setattr(header, keyword, "")
+    header.StudyInstanceUID = study_uid
+    return header
+
+
 def finish(dataset: Dataset, basis: Basis, kind: ObjectKind) -> EncodedObject:
     """Return the data set as the file that is stored.
 
@@ -166,9 +182,9 @@ def text_of(dataset: Dataset, keyword: str) -> str:
     value = dataset.get(keyword)
     if value is None:
         return ""
-    if isinstance(value, (MultiValue, list, tuple)):
-        return "\\".join(str(v).strip(" \0") for v in value)
-    return str(value).strip(" \0")
+    several = isinstance(value, (MultiValue, list, tuple))
+    text = "\\".join(str(v).strip(" \0") for v in (value if several else [value]))
+    return _ESCAPES.sub("", text)
 
 
 def long_string(text: str) -> str:
@@ -225,17 +241,23 @@ def _set_character_set(dataset: Dataset, stated: str) -> None:
 
 
 def _carries(declared: list[str], text: str) -> bool:
-    """Return whether a text survives the character sets of (0008,0005)."""
-    try:
-        encodings = list(convert_encodings(declared)) if declared else ["ascii"]
-        if not declared or declared[0].strip() in {"", "ISO_IR 6", "ISO 2022 IR 6"}:
-            encodings[0] = "ascii"  # pydicom is generous and takes Latin-1 for it
-        return all(
-            decode_bytes(encode_string(part, encodings), encodings, set()) == part
-            for part in re.split(r"[\\^=]", text)
-        )
-    except (LookupError, UnicodeError, ValueError):
-        return False
+    """Return whether a text survives the character sets of (0008,0005).
+
+    pydicom has the last word, because it writes the file: it cannot, for example,
+    write ISO 2022 IR 58 so that it can be read again.
+    """
+    encodings = list(convert_encodings(declared)) if declared else ["ascii"]
+    if declared and declared[0].strip() in {"", "ISO_IR 6", "ISO 2022 IR 6"}:
+        encodings[0] = "ascii"  # pydicom is generous and takes Latin-1 for it
+    with catch_warnings():
+        simplefilter("error")
+        try:
+            return all(
+                decode_bytes(encode_string(part, encodings), encodings, set()) == part
+                for part in re.split(r"[\\^=]", text)
+            )
+        except (LookupError, UnicodeError, ValueError, Warning):
+            return False
 
 
 def _texts(dataset: Dataset) -> Iterator[str]:

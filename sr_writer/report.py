@@ -60,7 +60,7 @@ from sr_writer.document import (
     code_of,
     finish,
     long_string,
-    study_header,
+    nameless_header,
     text_of,
 )
 from sr_writer.identity import tracking_uid
@@ -417,12 +417,12 @@ def _references(study_uid: str, objects: Iterable[ImageRef | Predecessor]) -> Da
 
 
 def _stand_ins(basis: Basis, root: Dataset) -> list[Dataset]:
-    """Return what highdicom takes the patient from, and checks references with.
+    """Return what highdicom checks references with.
 
     The class is one that it knows: sources of private classes are taken in, too.
     The evidence that is written names the true ones.
     """
-    header = study_header(basis.source)
+    header = nameless_header(basis.result.study_uid)
     header.SOPClassUID = SecondaryCaptureImageStorage
     header.SeriesInstanceUID = basis.result.images[0].series_uid
     header.SOPInstanceUID = basis.result.images[0].sop_instance_uid
