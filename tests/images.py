@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-PIXELS = np.arange(12 * 10, dtype=np.uint16).reshape(12, 10) * 30
+PIXELS = np.arange(64 * 56, dtype=np.uint16).reshape(64, 56)
 
 
 def image(pixels: NDArray[Any] = PIXELS, **changes: Any) -> Dataset:
