@@ -1,6 +1,5 @@
 """Pending frames become batches: by priority, across studies, in bounds. Pure."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -39,7 +38,7 @@ def form_batches(
     in_flight: Mapping[Priority, int],
     limits: BatchLimits,
 ) -> tuple[NewBatch, ...]:
-    """Return the batches to queue now, most urgent first.
+    """Return the batches to queue now: most urgent first, then as frames arrived.
 
     Parameters
     ----------
@@ -51,19 +50,19 @@ def form_batches(
     A batch may hold frames of several studies. A batch that is not full is formed
     only where room is left, so frames wait, and gather, while workers are busy.
     """
-    groups: dict[tuple[Priority, Sha256], list[int]] = defaultdict(list)
+    open_batches: dict[tuple[Priority, Sha256], list[int]] = {}
+    filled: dict[Priority, list[tuple[Sha256, list[int]]]] = {p: [] for p in Priority}
     for frame in pending:
-        groups[frame.priority, frame.encoder].append(frame.embedding)
-    room = {p: limits.in_flight - in_flight.get(p, 0) for p in Priority}
-    batches = []
-    for priority, encoder in sorted(groups):
-        waiting = groups[priority, encoder]
-        for start in range(0, len(waiting), limits.frames):
-            if room[priority] <= 0:
-                break
-            room[priority] -= 1
-            chunk = tuple(waiting[start : start + limits.frames])
-            batches.append(
-                NewBatch(priority=priority, encoder=encoder, embeddings=chunk)
-            )
-    return tuple(batches)
+        key = frame.priority, frame.encoder
+        batch = open_batches.get(key)
+        if batch is None or len(batch) == limits.frames:
+            batch = open_batches[key] = []
+            filled[frame.priority].append((frame.encoder, batch))
+        batch.append(frame.embedding)
+    return tuple(
+        NewBatch(priority=priority, encoder=encoder, embeddings=tuple(embeddings))
+        for priority in Priority
+        for encoder, embeddings in filled[priority][
+            : max(limits.in_flight - in_flight.get(priority, 0), 0)
+        ]
+    )

@@ -13,9 +13,9 @@ import structlog
 
 from dicom_node.batching import BatchLimits, form_batches
 from dicom_node.dispatch import BrokerDownError, Dispatcher
-from dicom_node.domain import PackCard, Priority, StudyUid
+from dicom_node.domain import PackCard, PendingFrame, Priority, StudyUid
 from dicom_node.ledger import Ledger, Tx, leases, motion, outbox, results, work
-from dicom_node.ledger.leases import BATCHES, JOBS, WorkTable
+from dicom_node.ledger.leases import BATCHES, JOBS, Waiting, WorkTable
 from dicom_node.ledger.motion import Arriving
 from dicom_node.ledger.studies import happen
 from dicom_node.lifecycle import Event, Patience, Signals, completeness
@@ -36,6 +36,9 @@ class Pace:
         How often work is begun before it is given up.
     redispatch_s
         How long a message may lie on the queue before it is sent again.
+    messages
+        Most messages of a kind that one tick sends, so that what is urgent never
+        waits for a long one to end.
     """
 
     patience: Patience
@@ -43,6 +46,7 @@ class Pace:
     revision_interval_s: float
     attempts: int = 5
     redispatch_s: float = 30.0
+    messages: int = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +128,10 @@ class Handover:
                 if key not in motion.embedded(tx, now=now, key=key):
                     continue
                 outbox.address(tx, key, self.addresses, now=now)
+                former = motion.revision_of(tx, key)
                 number = results.open_revision(tx, key, self.packs, now=now)
-                detail = f"revision {number}"
+                same = "unchanged, " if number == former else ""
+                detail = f"{same}revision {number}"
                 happen(tx, key, Event.EMBEDDED, detail=detail, at=now)
 
     def _settle_jobs(self, now: datetime) -> bool:
@@ -135,10 +141,10 @@ class Handover:
             with self.ledger.write() as tx:
                 if key not in motion.concluded(tx, key=key):
                     continue
+                outbox.address(tx, key, self.addresses, now=now)
                 if detail := results.failure(tx, key):
                     happen(tx, key, Event.FAILED, detail=detail, at=now)
                 else:
-                    outbox.address(tx, key, self.addresses, now=now)
                     happen(tx, key, Event.CONCLUDED, detail="", at=now)
         return bool(settled)
 
@@ -156,11 +162,14 @@ class Handover:
 
     def _form_batches(self) -> None:
         limits = self.pace.limits
-        most = limits.frames * limits.in_flight * len(Priority)
+        pending: list[PendingFrame] = []
         with self.ledger.read() as tx:
             in_flight = work.batches_in_flight(tx)
-            room = any(in_flight.get(p, 0) < limits.in_flight for p in Priority)
-            pending = work.pending_frames(tx, limit=most) if room else []
+            for priority in Priority:
+                room = limits.in_flight - in_flight.get(priority, 0)
+                if room > 0:
+                    most = room * limits.frames
+                    pending += work.pending_frames(tx, priority, limit=most)
         batches = form_batches(pending, in_flight=in_flight, limits=limits)
         if batches:
             with self.ledger.write() as tx:
@@ -169,12 +178,17 @@ class Handover:
     def _give_up(self, now: datetime) -> None:
         tries = self.pace.attempts
         with self.ledger.read() as tx:
-            batches = leases.exhausted(tx, BATCHES, now=now, attempts=tries)
-            jobs = leases.exhausted(tx, JOBS, now=now, attempts=tries)
-        if not batches and not jobs:
+            worn = [
+                key
+                for table in (BATCHES, JOBS)
+                for key in leases.exhausted(tx, table, now=now, attempts=tries)
+            ]
+        if not worn:
             return
         detail = f"begun {tries} times, never finished"
         with self.ledger.write() as tx:
+            batches = leases.give_up(tx, BATCHES, now=now, attempts=tries)
+            jobs = leases.give_up(tx, JOBS, now=now, attempts=tries)
             work.give_up_batches(tx, batches, now=now)
             results.fail_jobs(tx, jobs, detail=detail, now=now)
 
@@ -188,10 +202,17 @@ class Handover:
     def _dispatch_table(
         self, table: WorkTable, send: Callable[[int, Priority], None], now: datetime
     ) -> None:
-        patience_s = self.pace.redispatch_s
+        pace = self.pace
         with self.ledger.read() as tx:
-            ready = leases.undispatched(tx, table, now=now, patience_s=patience_s)
-        for key, priority in ready:
-            send(key, priority)
-            with self.ledger.write() as tx:
-                leases.dispatched(tx, table, key, now=now)
+            waiting = leases.undispatched(
+                tx, table, now=now, patience_s=pace.redispatch_s, limit=pace.messages
+            )
+        sent: list[Waiting] = []
+        try:
+            for one in waiting:
+                send(one.work, one.priority)
+                sent.append(one)
+        finally:
+            if sent:
+                with self.ledger.write() as tx:
+                    leases.dispatched(tx, table, sent, now=now)

@@ -24,7 +24,7 @@ from dicom_node.domain import (
 )
 from dicom_node.errors import Permanent
 from dicom_node.ledger.events import note
-from dicom_node.ledger.outbox import cancel
+from dicom_node.ledger.outbox import cancel, withdraw
 from dicom_node.ledger.results import drop_jobs
 from dicom_node.ledger.sql import insert_ignore, locked
 from dicom_node.ledger.studies import happen
@@ -115,11 +115,11 @@ def _record_study(
     _insert_versions(tx, fresh, row.id, encoders=encoders, priority=priority)
     if priority < row.priority:
         _hurry(tx, row.id, priority)
-    if len(fresh) < len(changed) or row.state not in EMBEDDED_NOW:
+    images = any(r.header.analysis is Analysis.IMAGE for r in ours)
+    if images and (len(fresh) < len(changed) or row.state not in EMBEDDED_NOW):
         for encoder in encoders:
             _await_embeddings(tx, encoder, study.c.id == row.id)
     if ours:
-        images = any(r.header.analysis is Analysis.IMAGE for r in ours)
         lost = any(_is_superseded_image(f, changed, row.id) for f in former)
         at = max(r.at for r in ours)
         _arrived(tx, row.id, State(row.state), images=images or lost, at=at)
@@ -354,6 +354,7 @@ def _arrived(
         Whether what changed concerns what models look at.
     """
     _stamp(tx, study_id, at)
+    withdraw(tx, study_id, detail="the study is another patient's now")
     if _patients(tx, study_id) > 1:
         why = "its instances belong to more than one patient"
         drop_jobs(tx, study_id)
@@ -412,8 +413,12 @@ def keep_patient_of(
     )
     chosen = tx.execute(locked(query)).first()
     if chosen is None:
-        raise UnknownInstanceError(f"study {study_uid} has no instance {uid} that counts")
-    of_others = (version.c.study_id == chosen.id) & (version.c.patient != chosen.patient)
+        raise UnknownInstanceError(
+            f"study {study_uid} has no instance {uid} that counts"
+        )
+    of_others = (version.c.study_id == chosen.id) & (
+        version.c.patient != chosen.patient
+    )
     taken_out = tx.execute(
         update(version).where(of_others, _EVIDENCE).values(current=False)
     ).rowcount

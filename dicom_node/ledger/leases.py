@@ -11,9 +11,20 @@ Whoever holds an older token can no longer write. The queue only carries keys:
 a message that comes twice, or too late, finds nothing to claim.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, Table, and_, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    bindparam,
+    or_,
+    select,
+    update,
+)
 
 from dicom_node.domain import Lease, Priority
 from dicom_node.ledger.tables import batch, job
@@ -26,14 +37,26 @@ DROPPED = "dropped"
 NEW = {"state": READY, "token": 0, "attempts": 0}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Work to be put on the queue.
+
+    Parameters
+    ----------
+    token
+        Of the last lease that was given for it.
+    """
+
+    work: int
+    token: int
+    priority: Priority
+
+
 def claim(
     tx: Connection, table: Table, work: int, *, now: datetime, lease_s: float
 ) -> Lease | None:
     """Return a lease of the work, or None where there is nothing to do."""
-    free = or_(
-        table.c.state == READY,
-        and_(table.c.state == LEASED, table.c.lease_until < now),
-    )
+    free = or_(table.c.state == READY, _expired(table, now))
     taken = tx.execute(
         update(table)
         .where(table.c.id == work, free)
@@ -62,14 +85,22 @@ def finish(tx: Connection, table: Table, lease: Lease, *, state: str = DONE) -> 
 
 
 def give_back(tx: Connection, table: Table, lease: Lease) -> bool:
-    """Let the work be dispatched again at once."""
-    return _held(tx, table, lease, state=READY, lease_until=None, dispatched_at=None)
+    """Let the work be dispatched again at once; it does not count as an attempt."""
+    return _held(
+        tx,
+        table,
+        lease,
+        state=READY,
+        attempts=table.c.attempts - 1,
+        lease_until=None,
+        dispatched_at=None,
+    )
 
 
 def undispatched(
-    tx: Connection, table: Table, *, now: datetime, patience_s: float
-) -> list[tuple[int, Priority]]:
-    """Return work to put on the queue: new, expired, or lost by the broker.
+    tx: Connection, table: Table, *, now: datetime, patience_s: float, limit: int
+) -> list[Waiting]:
+    """Return work to put on the queue, urgent first: new, expired, or lost there.
 
     Parameters
     ----------
@@ -78,46 +109,60 @@ def undispatched(
         second message for the same work does no harm.
     """
     lost = now - timedelta(seconds=patience_s)
+    unsent = or_(table.c.dispatched_at.is_(None), table.c.dispatched_at < lost)
+    sent_for_the_expired = table.c.dispatched_at >= table.c.lease_until
     query = (
-        select(table.c.id, table.c.priority)
+        select(table.c.id, table.c.token, table.c.priority)
         .where(
             or_(
-                and_(
-                    table.c.state == READY,
-                    or_(table.c.dispatched_at.is_(None), table.c.dispatched_at < lost),
-                ),
-                and_(
-                    table.c.state == LEASED,
-                    table.c.lease_until < now,
-                    or_(
-                        table.c.dispatched_at < table.c.lease_until,
-                        table.c.dispatched_at < lost,
-                    ),
-                ),
+                and_(table.c.state == READY, unsent),
+                and_(_expired(table, now), or_(unsent, ~sent_for_the_expired)),
             )
         )
         .order_by(table.c.priority, table.c.id)
+        .limit(limit)
     )
-    return [(row.id, Priority(row.priority)) for row in tx.execute(query)]
+    return [
+        Waiting(work=row.id, token=row.token, priority=Priority(row.priority))
+        for row in tx.execute(query)
+    ]
 
 
-def dispatched(tx: Connection, table: Table, work: int, *, now: datetime) -> None:
-    """Note that the work was put on the queue."""
-    tx.execute(update(table).where(table.c.id == work).values(dispatched_at=now))
+def dispatched(
+    tx: Connection, table: Table, sent: Sequence[Waiting], *, now: datetime
+) -> None:
+    """Note that the work was put on the queue, where nobody has leased it since."""
+    if sent:
+        tx.execute(
+            update(table)
+            .where(table.c.id == bindparam("work"), table.c.token == bindparam("seen"))
+            .values(dispatched_at=now),
+            [{"work": one.work, "seen": one.token} for one in sent],
+        )
 
 
 def exhausted(
     tx: Connection, table: Table, *, now: datetime, attempts: int
 ) -> list[int]:
     """Return work whose leases ran out too often to be tried again."""
-    query = select(table.c.id).where(
-        table.c.attempts >= attempts,
-        or_(
-            table.c.state == READY,
-            and_(table.c.state == LEASED, table.c.lease_until < now),
-        ),
-    )
+    query = select(table.c.id).where(_exhausted(table, now, attempts))
     return list(tx.execute(query).scalars())
+
+
+def give_up(tx: Connection, table: Table, *, now: datetime, attempts: int) -> list[int]:
+    """Fail the work whose leases ran out too often, and return its keys."""
+    worn = update(table).where(_exhausted(table, now, attempts))
+    failed = worn.values(state=FAILED, lease_until=None).returning(table.c.id)
+    return list(tx.execute(failed).scalars())
+
+
+def _exhausted(table: Table, now: datetime, attempts: int) -> ColumnElement[bool]:
+    free = or_(table.c.state == READY, _expired(table, now))
+    return and_(table.c.attempts >= attempts, free)
+
+
+def _expired(table: Table, now: datetime) -> ColumnElement[bool]:
+    return and_(table.c.state == LEASED, table.c.lease_until < now)
 
 
 def _held(tx: Connection, table: Table, lease: Lease, **values: object) -> bool:

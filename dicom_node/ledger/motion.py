@@ -18,6 +18,7 @@ from dicom_node.domain import Analysis, StudyUid
 from dicom_node.errors import Permanent
 from dicom_node.ledger import leases
 from dicom_node.ledger.outbox import WAITING
+from dicom_node.ledger.sql import locked
 from dicom_node.ledger.tables import (
     artefact,
     delivery,
@@ -83,19 +84,16 @@ def arriving(tx: Connection) -> list[Arriving]:
 
 def arrived_since(tx: Connection, one: Arriving) -> bool:
     """Return whether the study has changed since it was looked at."""
-    query = (
-        select(study.c.state, study.c.last_at)
-        .where(study.c.id == one.key)
-        .with_for_update()
-    )
-    row = tx.execute(query).one()
+    query = select(study.c.state, study.c.last_at).where(study.c.id == one.key)
+    row = tx.execute(locked(query)).one()
     return bool(row.state != State.RECEIVING or row.last_at != one.last_at)
 
 
 def embedded(tx: Connection, *, now: datetime, key: int | None = None) -> list[int]:
     """Return complete studies whose every frame is embedded or known unreadable.
 
-    With `key`, only that study is looked at. A study of which a worker is concluding an older revision has to wait for it.
+    With `key`, only that study is looked at. A study of which a worker is concluding
+    an older revision has to wait for it.
     """
     unsettled = (
         select(embedding.c.id)
@@ -156,7 +154,7 @@ def _keys(
         .order_by(study.c.priority, study.c.id)
     )
     if key is not None:
-        query = query.where(study.c.id == key).with_for_update()
+        query = locked(query.where(study.c.id == key))
     return list(tx.execute(query).scalars())
 
 
@@ -187,6 +185,12 @@ def find(tx: Connection, name: str) -> Found:
         raise UnknownStudyError(f"several studies end in {name}: give more of the UID")
     row = rows[0]
     return Found(key=row.id, study_uid=row.study_uid, state=State(row.state))
+
+
+def revision_of(tx: Connection, key: int) -> int:
+    """Return the number of the study's last revision, 0 before the first."""
+    query = select(study.c.revision).where(study.c.id == key)
+    return int(tx.execute(query).scalar_one())
 
 
 def any_in(tx: Connection, states: Collection[State]) -> bool:

@@ -4,12 +4,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Select, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    exists,
+    select,
+    true,
+    update,
+)
 
-from dicom_node.domain import ObjectKind, Sha256, SopClassUid, SopInstanceUid, StudyUid
+from dicom_node.domain import (
+    Analysis,
+    ObjectKind,
+    Sha256,
+    SopClassUid,
+    SopInstanceUid,
+    StudyUid,
+)
 from dicom_node.ledger.events import note
 from dicom_node.ledger.sql import insert_ignore
-from dicom_node.ledger.tables import artefact, delivery, job, revision, study
+from dicom_node.ledger.tables import (
+    artefact,
+    delivery,
+    job,
+    revision,
+    revision_input,
+    study,
+    version,
+)
 from dicom_node.lifecycle import State
 
 WAITING, DELIVERED, DEAD, CANCELLED = "waiting", "delivered", "dead", "cancelled"
@@ -41,12 +64,16 @@ class DueDelivery:
 def address(
     tx: Connection, study_id: int, addresses: Sequence[Address], *, now: datetime
 ) -> None:
-    """Put every object of the study into the outbox of every destination."""
+    """Put every object of the study into the outbox of every destination.
+
+    An object that names another patient than the study now does is left out, unless
+    it was put there before.
+    """
     query = (
         select(artefact.c.id, artefact.c.kind)
         .join(job, job.c.id == artefact.c.job_id)
         .join(revision, revision.c.id == job.c.revision_id)
-        .where(revision.c.study_id == study_id)
+        .where(revision.c.study_id == study_id, ~_of_another_patient(study_id))
     )
     rows = [
         {
@@ -111,17 +138,24 @@ def due(
 
 def delivered(tx: Connection, key: int, *, detail: str, now: datetime) -> None:
     """Note that the destination has the object."""
-    _settle(tx, key, state=DELIVERED, detail=detail, delivered_at=now)
+    _settle(tx, key, true(), state=DELIVERED, detail=detail, delivered_at=now)
 
 
 def postpone(tx: Connection, key: int, *, detail: str, until: datetime) -> None:
-    """Note a try that failed, and when the next one is due."""
-    _settle(tx, key, state=WAITING, detail=detail, next_at=until)
+    """Note a try that failed, and when the next one is due.
+
+    Nothing, where the delivery was cancelled meanwhile.
+    """
+    _settle(tx, key, delivery.c.state == WAITING, detail=detail, next_at=until)
 
 
 def give_up(tx: Connection, key: int, *, detail: str, now: datetime) -> None:
-    """Note that the destination refused for good."""
-    _settle(tx, key, state=DEAD, detail=detail)
+    """Note that the destination refused for good.
+
+    Nothing, where the delivery was cancelled meanwhile.
+    """
+    if not _settle(tx, key, delivery.c.state == WAITING, state=DEAD, detail=detail):
+        return
     row = tx.execute(
         select(revision.c.study_id, artefact.c.sop_instance_uid, delivery.c.destination)
         .join(job, job.c.revision_id == revision.c.id)
@@ -149,23 +183,36 @@ def cancel(tx: Connection, study_id: int, *, detail: str) -> None:
     )
 
 
+def withdraw(tx: Connection, study_id: int, *, detail: str) -> None:
+    """Take out of the outbox what names another patient than the study now does."""
+    wrong = _of(study_id).where(_of_another_patient(study_id))
+    tx.execute(
+        update(delivery)
+        .where(delivery.c.state == WAITING, delivery.c.artefact_id.in_(wrong))
+        .values(state=CANCELLED, detail=detail)
+    )
+
+
 def resend(tx: Connection, study_id: int, *, now: datetime) -> int:
     """Try again, at once, what waits or was given up; return how many objects."""
+    right = _of(study_id).where(~_of_another_patient(study_id))
     return tx.execute(
         update(delivery)
-        .where(
-            delivery.c.state.in_([WAITING, DEAD]),
-            delivery.c.artefact_id.in_(_of(study_id)),
-        )
+        .where(delivery.c.state.in_([WAITING, DEAD]), delivery.c.artefact_id.in_(right))
         .values(state=WAITING, attempts=0, next_at=now)
     ).rowcount
 
 
 def refusal(tx: Connection, study_id: int) -> str:
-    """Return what the last destination said that refused for good."""
+    """Return who refused the current revision for good, and why; empty if nobody."""
+    current = (
+        _of(study_id)
+        .join(study, study.c.id == revision.c.study_id)
+        .where(revision.c.number == study.c.revision)
+    )
     query = (
         select(delivery.c.destination, delivery.c.detail)
-        .where(delivery.c.state == DEAD, delivery.c.artefact_id.in_(_of(study_id)))
+        .where(delivery.c.state == DEAD, delivery.c.artefact_id.in_(current))
         .order_by(delivery.c.id.desc())
     )
     row = tx.execute(query).first()
@@ -181,9 +228,30 @@ def _of(study_id: int) -> Select[int]:
     )
 
 
-def _settle(tx: Connection, key: int, **values: object) -> None:
-    tx.execute(
+def _of_another_patient(study_id: int) -> ColumnElement[bool]:
+    """Return whether a revision was of a patient whom no current image has."""
+    patients = select(version.c.patient).where(
+        version.c.study_id == study_id,
+        version.c.current,
+        version.c.analysis == Analysis.IMAGE,
+    )
+    return (
+        exists()
+        .where(
+            revision_input.c.revision_id == revision.c.id,
+            version.c.id == revision_input.c.version_id,
+            version.c.patient.not_in(patients),
+        )
+        .correlate(revision)
+    )
+
+
+def _settle(
+    tx: Connection, key: int, where: ColumnElement[bool], **values: object
+) -> bool:
+    settled = (
         update(delivery)
-        .where(delivery.c.id == key)
+        .where(delivery.c.id == key, where)
         .values(attempts=delivery.c.attempts + 1, **values)
     )
+    return tx.execute(settled).rowcount == 1

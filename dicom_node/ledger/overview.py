@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Label, and_, case, func, select
 
 from dicom_node.domain import Flag, Priority, StudyUid
 from dicom_node.ledger.outbox import DELIVERED
+from dicom_node.ledger.results import ROUTINE_RANK
 from dicom_node.ledger.tables import (
     artefact,
     delivery,
@@ -84,7 +85,7 @@ def studies(
         .outerjoin(job, job.c.revision_id == revision.c.id)
         .order_by(
             case((job.c.flag == Flag.ABOVE, 0), else_=1),
-            job.c.urgency,
+            func.coalesce(job.c.urgency, ROUTINE_RANK),
             study.c.priority,
             study.c.last_at.desc(),
             study.c.id,
@@ -161,6 +162,6 @@ def _line(row: Any, modalities: tuple[str, ...], instances: int) -> StudyLine:
         finding=row.top_finding or "",
         score=row.top_score,
         threshold=row.top_threshold,
-        urgency=row.urgency if row.urgency is not None else len(modalities),
+        urgency=ROUTINE_RANK if row.urgency is None else row.urgency,
         seconds=seconds,
     )

@@ -7,7 +7,16 @@ from hashlib import sha256
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import (
+    Connection,
+    and_,
+    exists,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
 
 from dicom_node.domain import (
     Analysis,
@@ -92,20 +101,26 @@ def open_revision(
     It is a new one only where the images, their patient or the copied attributes
     differ from the last: another transfer syntax alone does not count. Jobs of
     older revisions that nobody has begun are dropped.
+
+    The same instance versions may be concluded a second time, after others came and
+    went again: the outcome of these jobs is a higher one, so that their objects are
+    not taken for the former ones.
     """
     images = _images(tx, study_id)
-    fingerprint = _fingerprint(tx, images)
+    fingerprint = _fingerprint(tx, study_id, images)
     last = _last_revision(tx, study_id)
     if last is not None and last.fingerprint == fingerprint:
+        _revive(tx, last.id, packs)
         _add_jobs(tx, last.id, study_id, packs)
-        _revive(tx, last.id)
         return int(last.number)
     number = 1 if last is None else last.number + 1
     drop_jobs(tx, study_id)
+    keys = sorted(i.id for i in images)
     values = {
         "study_id": study_id,
         "number": number,
         "fingerprint": fingerprint,
+        "inputs": sha256(repr(keys).encode()).hexdigest(),
         "last_image_at": max(i.received_at for i in images),
         "at": now,
     }
@@ -121,7 +136,12 @@ def open_revision(
 
 def has_images(tx: Connection, study_id: int) -> bool:
     """Return whether any current instance of the study is an image."""
-    return bool(_images(tx, study_id))
+    query = select(version.c.id).where(
+        version.c.study_id == study_id,
+        version.c.current,
+        version.c.analysis == Analysis.IMAGE,
+    )
+    return tx.execute(query.limit(1)).first() is not None
 
 
 def job_device(tx: Connection, job_id: int) -> str | None:
@@ -158,7 +178,7 @@ def job_input(tx: Connection, job_id: int, *, encoder: Sha256) -> JobInput:
         attributes=_joint_digest(inputs),
         files=tuple(_input_file(i) for i in inputs),
         embeddings=_embeddings(tx, row.revision_id, encoder),
-        predecessors=_predecessors(tx, row.study_id, row.pack, row.number),
+        predecessors=_predecessors(tx, row.study_id, row),
     )
 
 
@@ -257,23 +277,16 @@ def failure(tx: Connection, study_id: int) -> str:
 
 
 def _images(tx: Connection, study_id: int) -> list[Any]:
-    query = (
-        select(version)
-        .where(
-            version.c.study_id == study_id,
-            version.c.current,
-            version.c.analysis == Analysis.IMAGE,
-        )
-        .order_by(version.c.sop_instance_uid)
+    query = select(version).where(
+        version.c.study_id == study_id,
+        version.c.current,
+        version.c.analysis == Analysis.IMAGE,
     )
     return list(tx.execute(query).all())
 
 
-def _fingerprint(tx: Connection, images: Sequence[Any]) -> str:
+def _fingerprint(tx: Connection, study_id: int, images: Sequence[Any]) -> str:
     """Digest what the images show and whose they are, not how they are encoded."""
-    if not images:
-        return ""
-    keys = [i.id for i in images]
     query = (
         select(
             embedding.c.version_id,
@@ -281,19 +294,19 @@ def _fingerprint(tx: Connection, images: Sequence[Any]) -> str:
             embedding.c.pixels,
             embedding.c.reason,
         )
-        .where(embedding.c.version_id.in_(keys))
-        .order_by(embedding.c.version_id, embedding.c.encoder, embedding.c.frame)
+        .join(version, version.c.id == embedding.c.version_id)
+        .where(version.c.study_id == study_id, version.c.current)
     )
-    shown: dict[int, list[str]] = {key: [] for key in keys}
+    shown: dict[int, set[tuple[int, str]]] = {i.id: set() for i in images}
     unreadable = set()
     for row in tx.execute(query):
-        shown[row.version_id].append(f"{row.frame}:{row.pixels}")
+        shown[row.version_id].add((row.frame, row.pixels))
         if row.reason or not row.pixels:
             unreadable.add(row.version_id)
     digest = sha256()
-    for image in images:
+    for image in sorted(images, key=lambda i: i.sop_instance_uid):
         known = shown[image.id] and image.id not in unreadable
-        picture = "/".join(sorted(set(shown[image.id]))) if known else image.sha256
+        picture = repr(sorted(shown[image.id])) if known else image.sha256
         for part in (image.sop_instance_uid, image.patient, image.attributes, picture):
             digest.update(part.encode() + b"\0")
     return digest.hexdigest()
@@ -308,11 +321,13 @@ def _last_revision(tx: Connection, study_id: int) -> Any:
     return tx.execute(query).first()
 
 
-def _revive(tx: Connection, revision_id: int) -> None:
+def _revive(tx: Connection, revision_id: int, packs: Sequence[PackCard]) -> None:
     """Take up again what was dropped while the study's instances disagreed."""
+    in_use = job.c.device_uid.in_([pack.device_uid for pack in packs])
+    dropped = job.c.state == leases.DROPPED
     tx.execute(
         update(job)
-        .where(job.c.revision_id == revision_id, job.c.state == leases.DROPPED)
+        .where(job.c.revision_id == revision_id, dropped, in_use)
         .values(**{**leases.NEW, "token": job.c.token}, dispatched_at=None, detail="")
     )
     mine = (
@@ -346,13 +361,14 @@ def _add_jobs(
     priority = tx.execute(
         select(study.c.priority).where(study.c.id == study_id)
     ).scalar_one()
+    outcomes = _next_outcomes(tx, revision_id)
     rows = [
         {
             "revision_id": revision_id,
             "pack": pack.name,
             "device_uid": pack.device_uid,
             "priority": priority,
-            "outcome": 0,
+            "outcome": outcomes.get(pack.device_uid, 0),
             "detail": "",
             "flag": "",
             "urgency": ROUTINE_RANK,
@@ -364,13 +380,35 @@ def _add_jobs(
     insert_ignore(tx, job, rows)
 
 
+def _next_outcomes(tx: Connection, revision_id: int) -> dict[str, int]:
+    """Return how often each device was to conclude the same versions before."""
+    this, former = revision.alias(), revision.alias()
+    query = (
+        select(job.c.device_uid, func.max(job.c.outcome) + 1)
+        .join(former, former.c.id == job.c.revision_id)
+        .join(
+            this,
+            and_(
+                this.c.study_id == former.c.study_id,
+                this.c.inputs == former.c.inputs,
+                this.c.number > former.c.number,
+            ),
+        )
+        .where(this.c.id == revision_id)
+        .group_by(job.c.device_uid)
+    )
+    return {row[0]: row[1] for row in tx.execute(query)}
+
+
 def _inputs(tx: Connection, revision_id: int) -> list[Any]:
     query = (
         select(version)
         .join(revision_input, revision_input.c.version_id == version.c.id)
         .where(revision_input.c.revision_id == revision_id)
         .order_by(
-            version.c.series_uid, version.c.instance_number, version.c.sop_instance_uid
+            version.c.series_uid,
+            version.c.instance_number.nulls_last(),
+            version.c.sop_instance_uid,
         )
     )
     return list(tx.execute(query).all())
@@ -421,21 +459,28 @@ def _embeddings(
     )
 
 
-def _predecessors(
-    tx: Connection, study_id: int, pack: str, number: int
-) -> tuple[Predecessor, ...]:
-    """Return the report that this one supersedes: the pack's last one."""
+def _predecessors(tx: Connection, study_id: int, this: Any) -> tuple[Predecessor, ...]:
+    """Return the report that a job's report supersedes: the pack's last one.
+
+    A report that no destination was to have, because the study was held then, is
+    none: nobody could follow the reference.
+    """
+    sent = exists().where(
+        delivery.c.artefact_id == artefact.c.id, delivery.c.state != outbox.CANCELLED
+    )
+    former = tuple_(revision.c.number, job.c.id) < tuple_(this.number, this.id)
     query = (
         select(artefact)
         .join(job, job.c.id == artefact.c.job_id)
         .join(revision, revision.c.id == job.c.revision_id)
         .where(
             revision.c.study_id == study_id,
-            revision.c.number < number,
-            job.c.pack == pack,
+            former,
+            job.c.pack == this.pack,
             artefact.c.kind == ObjectKind.REPORT,
+            sent,
         )
-        .order_by(revision.c.number.desc())
+        .order_by(revision.c.number.desc(), job.c.id.desc())
         .limit(1)
     )
     return tuple(
@@ -451,7 +496,7 @@ def _predecessors(
 def _summary(result: Result) -> dict[str, Any]:
     """Return the line that the worklist shows: the top finding and its flag."""
     flagged = result.flagged
-    scored = [f for f in result.findings if f.score is not None]
+    scored = [f for f in result.findings if f.score and f.operating_point]
     top = flagged[0] if flagged else max(scored, key=_margin, default=None)
     if top is None or top.score is None or top.operating_point is None:
         return {"flag": Flag.NOT_EVALUATED, "detail": result.reason}

@@ -5,7 +5,6 @@ from typing import Any, TypeVarTuple
 from sqlalchemy import Connection, Select, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
-
 _Columns = TypeVarTuple("_Columns")
 
 

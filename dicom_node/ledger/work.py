@@ -3,7 +3,17 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, case, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 
 from dicom_node.batching import NewBatch
 from dicom_node.domain import (
@@ -16,23 +26,25 @@ from dicom_node.domain import (
 )
 from dicom_node.ledger import leases
 from dicom_node.ledger.events import note
-from dicom_node.ledger.tables import batch, embedding, study, version
+from dicom_node.ledger.tables import batch, embedding, version
+
+PENDING = embedding.c.state == literal_column("'pending'")
+"""What the index of waiting frames is for; it needs the word itself, no parameter."""
 
 
-def pending_frames(tx: Connection, *, limit: int) -> list[PendingFrame]:
-    """Return the frames that wait to be embedded, in order of urgency and arrival."""
+def pending_frames(
+    tx: Connection, priority: Priority, *, limit: int
+) -> list[PendingFrame]:
+    """Return frames of that priority that wait to be embedded, the oldest first."""
     query = (
-        select(embedding.c.id, embedding.c.encoder, study.c.priority)
+        select(embedding.c.id, embedding.c.encoder)
         .join(version, version.c.id == embedding.c.version_id)
-        .join(study, study.c.id == version.c.study_id)
-        .where(embedding.c.state == "pending", version.c.current)
-        .order_by(study.c.priority, embedding.c.id)
+        .where(PENDING, embedding.c.priority == priority, version.c.current)
+        .order_by(embedding.c.id)
         .limit(limit)
     )
     return [
-        PendingFrame(
-            embedding=row.id, encoder=row.encoder, priority=Priority(row.priority)
-        )
+        PendingFrame(embedding=row.id, encoder=row.encoder, priority=priority)
         for row in tx.execute(query)
     ]
 
@@ -48,16 +60,21 @@ def batches_in_flight(tx: Connection) -> dict[Priority, int]:
 
 
 def add_batches(tx: Connection, batches: Iterable[NewBatch]) -> None:
-    """Write the batches; their frames no longer wait."""
+    """Write the batches; their frames no longer wait.
+
+    A batch whose frames another node has taken meanwhile is left out.
+    """
     for new in batches:
         row = {"encoder": new.encoder, "priority": new.priority, **leases.NEW}
         key = tx.execute(insert(batch).values(**row).returning(batch.c.id)).scalar_one()
         mine = embedding.c.id.in_(new.embeddings)
-        tx.execute(
+        taken = tx.execute(
             update(embedding)
             .where(mine, embedding.c.state == "pending")
             .values(state="batched", batch_id=key)
-        )
+        ).rowcount
+        if not taken:
+            tx.execute(delete(batch).where(batch.c.id == key))
 
 
 def batch_encoder(tx: Connection, batch_id: int) -> Sha256 | None:
@@ -90,7 +107,7 @@ def batch_tasks(tx: Connection, batch_id: int) -> list[FrameTask]:
 def settle_batch(
     tx: Connection, lease: Lease, frames: Sequence[EmbeddedFrame], *, now: datetime
 ) -> bool:
-    """Store what became of a batch's frames.
+    """Store what became of a batch's frames; a frame that is not told of waits again.
 
     Returns
     -------
@@ -100,6 +117,11 @@ def settle_batch(
     if not leases.finish(tx, batch, lease):
         return False
     store_embeddings(tx, frames, now=now)
+    tx.execute(
+        update(embedding)
+        .where(embedding.c.batch_id == lease.work, embedding.c.state == "batched")
+        .values(state="pending", batch_id=None)
+    )
     return True
 
 

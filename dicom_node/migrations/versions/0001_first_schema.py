@@ -38,7 +38,7 @@ def upgrade() -> None:
         sa.Column("expected", sa.Integer(), nullable=True),
         sa.Column("asked", sa.Boolean(), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
-        sa.Column("calling_aet", sa.String(length=16), nullable=False),
+        sa.Column("calling_aet", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_study")),
         sa.UniqueConstraint("study_uid", name=op.f("uq_study_study_uid")),
     )
@@ -50,7 +50,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("at", sa.DateTime(), nullable=False),
         sa.Column("study_id", sa.Integer(), nullable=True),
-        sa.Column("sop_instance_uid", sa.String(length=64), nullable=False),
+        sa.Column("sop_instance_uid", sa.Text(), nullable=False),
         sa.Column("kind", sa.String(length=32), nullable=False),
         sa.Column("detail", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -69,6 +69,7 @@ def upgrade() -> None:
         sa.Column("study_id", sa.Integer(), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("fingerprint", sa.String(length=64), nullable=False),
+        sa.Column("inputs", sa.String(length=64), nullable=False),
         sa.Column("last_image_at", sa.DateTime(), nullable=False),
         sa.Column("at", sa.DateTime(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -90,21 +91,21 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("series_uid", sa.String(length=64), nullable=False),
         sa.Column("sop_class_uid", sa.String(length=64), nullable=False),
-        sa.Column("transfer_syntax_uid", sa.String(length=64), nullable=False),
+        sa.Column("transfer_syntax_uid", sa.Text(), nullable=False),
         sa.Column("patient", sa.String(length=64), nullable=False),
         sa.Column("attributes", sa.String(length=64), nullable=False),
-        sa.Column("modality", sa.String(length=16), nullable=False),
-        sa.Column("body_part", sa.String(length=16), nullable=False),
-        sa.Column("view", sa.String(length=16), nullable=False),
+        sa.Column("modality", sa.Text(), nullable=False),
+        sa.Column("body_part", sa.Text(), nullable=False),
+        sa.Column("view", sa.Text(), nullable=False),
         sa.Column("frames", sa.Integer(), nullable=False),
         sa.Column("instance_number", sa.Integer(), nullable=True),
         sa.Column("path", sa.Text(), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("received_at", sa.DateTime(), nullable=False),
         sa.Column("door", sa.String(length=8), nullable=False),
-        sa.Column("calling_aet", sa.String(length=16), nullable=False),
-        sa.Column("called_aet", sa.String(length=16), nullable=False),
-        sa.Column("address", sa.String(length=64), nullable=False),
+        sa.Column("calling_aet", sa.Text(), nullable=False),
+        sa.Column("called_aet", sa.Text(), nullable=False),
+        sa.Column("address", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(
             ["study_id"], ["study.id"], name=op.f("fk_version_study_id")
         ),
@@ -128,6 +129,7 @@ def upgrade() -> None:
         sa.Column("frame", sa.Integer(), nullable=False),
         sa.Column("encoder", sa.String(length=64), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("priority", sa.Integer(), nullable=False),
         sa.Column("batch_id", sa.Integer(), nullable=True),
         sa.Column("vector", sa.LargeBinary(), nullable=True),
         sa.Column("pixels", sa.String(length=64), nullable=False),
@@ -148,13 +150,19 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("embedding", schema=None) as batch_op:
         batch_op.create_index("ix_embedding_batch_id", ["batch_id"], unique=False)
-        batch_op.create_index("ix_embedding_pending", ["state", "id"], unique=False)
+        batch_op.create_index(
+            "ix_embedding_pending",
+            ["priority", "id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'pending'"),
+            postgresql_where=sa.text("state = 'pending'"),
+        )
 
     op.create_table(
         "job",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("revision_id", sa.Integer(), nullable=False),
-        sa.Column("pack", sa.String(length=64), nullable=False),
+        sa.Column("pack", sa.Text(), nullable=False),
         sa.Column("device_uid", sa.String(length=64), nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
         sa.Column("outcome", sa.Integer(), nullable=False),
@@ -227,7 +235,7 @@ def upgrade() -> None:
         "delivery",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("artefact_id", sa.Integer(), nullable=False),
-        sa.Column("destination", sa.String(length=64), nullable=False),
+        sa.Column("destination", sa.Text(), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("next_at", sa.DateTime(), nullable=False),
@@ -264,7 +272,11 @@ def downgrade() -> None:
 
     op.drop_table("job")
     with op.batch_alter_table("embedding", schema=None) as batch_op:
-        batch_op.drop_index("ix_embedding_pending")
+        batch_op.drop_index(
+            "ix_embedding_pending",
+            sqlite_where=sa.text("state = 'pending'"),
+            postgresql_where=sa.text("state = 'pending'"),
+        )
         batch_op.drop_index("ix_embedding_batch_id")
 
     op.drop_table("embedding")
