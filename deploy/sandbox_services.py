@@ -191,7 +191,7 @@ def pacsight_answers(ports: Ports, log: Path) -> bool:
     return (
         _listens(ports.node_dicom)
         and _listens(ports.node_http)
-        and "worker_ready" in log.read_text(errors="replace")
+        and "pack_ready" in log.read_text(errors="replace")
     )
 
 
