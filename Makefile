@@ -35,7 +35,7 @@ test-full: system-test setup lint ## all tests, the slow ones too
 	$(BIN)/pytest -m 'slow or not slow' $(PYTEST_ARGS)
 
 bench: system-test setup ## speed and memory, beside peers measured in the same run
-	@for bench in tests/benchmarks/bench_*.py; do $(BIN)/python "$$bench"; done
+	@for bench in tests/benchmarks/[!_]*.py; do $(BIN)/python "$$bench"; done
 
 evaluate-demo: setup ## the demo pack against phantoms it has never seen: AUC with its limits
 	@$(BIN)/pacsight pack evaluate-demo

@@ -58,10 +58,11 @@ def isolated(code: str, *, cwd: Path) -> str:
     done = subprocess.run(
         [sys.executable, "-I", "-c", code],
         cwd=cwd,
-        check=True,
+        check=False,
         capture_output=True,
         text=True,
     )
+    assert done.returncode == 0, done.stderr
     return done.stdout
 
 
