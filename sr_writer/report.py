@@ -72,8 +72,11 @@ def encode_report(basis: Basis) -> EncodedObject:
     """Return the Structured Report of a result."""
     result = basis.result
     root = _document(basis)
+    # highdicom copies the tree that it is given, node by node: it gets the root alone
+    content = root.ContentSequence
+    root.ContentSequence = ContentSequence()
     report = Comprehensive3DSR(
-        evidence=_stand_ins(basis, root),
+        evidence=[_stand_in(result)],
         content=root,
         series_instance_uid=basis.series_uid(ObjectKind.REPORT),
         series_number=SERIES_NUMBERS[ObjectKind.REPORT],
@@ -86,6 +89,7 @@ def encode_report(basis: Basis) -> EncodedObject:
         transfer_syntax_uid=ExplicitVRLittleEndian,
         specific_character_set=None,
     )
+    report.ContentSequence = content
     report.CurrentRequestedProcedureEvidenceSequence = [
         _references(result.study_uid, result.images)
     ]
@@ -416,32 +420,17 @@ def _references(study_uid: str, objects: Iterable[ImageRef | Predecessor]) -> Da
     return study
 
 
-def _stand_ins(basis: Basis, root: Dataset) -> list[Dataset]:
-    """Return what highdicom checks references with.
+def _stand_in(result: Result) -> Dataset:
+    """Return an instance of the study that highdicom can copy from.
 
-    The class is one that it knows: sources of private classes are taken in, too.
-    The evidence that is written names the true ones.
+    Its class is one that highdicom knows: images of private classes are reported on,
+    too. The evidence that is written names the true ones.
     """
-    header = nameless_header(basis.result.study_uid)
+    header = nameless_header(result.study_uid)
     header.SOPClassUID = SecondaryCaptureImageStorage
-    header.SeriesInstanceUID = basis.result.images[0].series_uid
-    header.SOPInstanceUID = basis.result.images[0].sop_instance_uid
-    stand_ins = [header]
-    for uid in sorted(_referenced(root) - {header.SOPInstanceUID}):
-        stand_in = Dataset()
-        stand_in.StudyInstanceUID = header.StudyInstanceUID
-        stand_in.SeriesInstanceUID = header.SeriesInstanceUID
-        stand_in.SOPClassUID = header.SOPClassUID
-        stand_in.SOPInstanceUID = uid
-        stand_ins.append(stand_in)
-    return stand_ins
-
-
-def _referenced(item: Dataset) -> set[str]:
-    found = {
-        str(r.ReferencedSOPInstanceUID) for r in item.get("ReferencedSOPSequence", ())
-    }
-    return found.union(*(_referenced(c) for c in item.get("ContentSequence", ())))
+    header.SeriesInstanceUID = result.images[0].series_uid
+    header.SOPInstanceUID = result.images[0].sop_instance_uid
+    return header
 
 
 def _requests(source: Dataset, study_uid: str) -> list[Dataset]:
