@@ -4,6 +4,7 @@ It listens on no port, keeps nothing on disk and ends with its owner. Losing it 
 nothing: the ledger dispatches again.
 """
 
+import os
 import shutil
 import subprocess
 import time
@@ -41,7 +42,7 @@ def redis_server() -> Path:
 
 def broker_command(socket: Path) -> list[str]:
     """Return the command line of a private redis-server on that socket."""
-    if len(str(socket)) > SOCKET_PATH_LENGTH:
+    if len(os.fsencode(socket)) > SOCKET_PATH_LENGTH:
         raise Permanent(f"{socket} is too long for a UNIX socket: shorten data_dir")
     return [
         str(redis_server()),
@@ -68,14 +69,13 @@ def await_broker(socket: Path, process: subprocess.Popen[bytes]) -> None:
     Transient
         If it ended, or does not answer in time.
     """
-    client = Redis(unix_socket_path=str(socket))
     deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            client.ping()
-        except RedisError:
-            time.sleep(0.02)
-        else:
-            client.close()
-            return
+    with Redis(unix_socket_path=str(socket)) as client:
+        while time.monotonic() < deadline and process.poll() is None:
+            try:
+                client.ping()
+            except RedisError:
+                time.sleep(0.02)
+            else:
+                return
     raise Transient(f"the private redis-server at {socket} did not start")

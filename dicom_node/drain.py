@@ -84,6 +84,9 @@ class Drain:
             except LedgerBusyError as error:
                 log.warning("ledger_busy", error=str(error))
                 tried = 0
+            except Exception:
+                log.exception("drain_failed", peer=self._peer.name)
+                tried = 0
             if not tried:
                 self._wake.wait(IDLE_S)
                 self._wake.clear()

@@ -8,13 +8,23 @@ node that starts again goes on where the last one stopped.
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
 from dicom_node.batching import BatchLimits, form_batches
 from dicom_node.dispatch import BrokerDownError, Dispatcher
 from dicom_node.domain import PackCard, PendingFrame, Priority, StudyUid
-from dicom_node.ledger import Ledger, Tx, leases, motion, outbox, results, work
+from dicom_node.ledger import (
+    Ledger,
+    LedgerBusyError,
+    Tx,
+    leases,
+    motion,
+    outbox,
+    results,
+    work,
+)
 from dicom_node.ledger.leases import BATCHES, JOBS, Waiting, WorkTable
 from dicom_node.ledger.motion import Arriving
 from dicom_node.ledger.studies import happen
@@ -91,8 +101,7 @@ class Handover:
             arriving = motion.arriving(tx)
         for one in arriving:
             if why := self._complete(one, busy, now):
-                with self.ledger.write() as tx:
-                    self._settle_arrival(tx, one, why, now)
+                self._move(one.key, partial(self._settle_arrival, one, why, now))
 
     def _complete(
         self, one: Arriving, busy: Collection[StudyUid], now: datetime
@@ -111,7 +120,7 @@ class Handover:
         )
         return completeness(signals, self.pace.patience, now)
 
-    def _settle_arrival(self, tx: Tx, one: Arriving, why: str, now: datetime) -> None:
+    def _settle_arrival(self, one: Arriving, why: str, now: datetime, tx: Tx) -> None:
         if motion.arrived_since(tx, one):
             return
         if results.has_images(tx, one.key):
@@ -124,41 +133,57 @@ class Handover:
         with self.ledger.read() as tx:
             ready = motion.embedded(tx, now=now)
         for key in ready:
-            with self.ledger.write() as tx:
-                if key not in motion.embedded(tx, now=now, key=key):
-                    continue
-                outbox.address(tx, key, self.addresses, now=now)
-                former = motion.revision_of(tx, key)
-                number = results.open_revision(tx, key, self.packs, now=now)
-                same = "unchanged, " if number == former else ""
-                detail = f"{same}revision {number}"
-                happen(tx, key, Event.EMBEDDED, detail=detail, at=now)
+            self._move(key, partial(self._open_revision, key, now))
+
+    def _open_revision(self, key: int, now: datetime, tx: Tx) -> None:
+        if key not in motion.embedded(tx, now=now, key=key):
+            return
+        outbox.address(tx, key, self.addresses, now=now)
+        former = motion.revision_of(tx, key)
+        number = results.open_revision(tx, key, self.packs, now=now)
+        same = "unchanged, " if number == former else ""
+        happen(tx, key, Event.EMBEDDED, detail=f"{same}revision {number}", at=now)
 
     def _settle_jobs(self, now: datetime) -> bool:
         with self.ledger.read() as tx:
             settled = motion.concluded(tx)
         for key in settled:
-            with self.ledger.write() as tx:
-                if key not in motion.concluded(tx, key=key):
-                    continue
-                outbox.address(tx, key, self.addresses, now=now)
-                if detail := results.failure(tx, key):
-                    happen(tx, key, Event.FAILED, detail=detail, at=now)
-                else:
-                    happen(tx, key, Event.CONCLUDED, detail="", at=now)
+            self._move(key, partial(self._settle_jobs_of, key, now))
         return bool(settled)
+
+    def _settle_jobs_of(self, key: int, now: datetime, tx: Tx) -> None:
+        """Send what was concluded, also where another pack could not be run."""
+        if key not in motion.concluded(tx, key=key):
+            return
+        outbox.address(tx, key, self.addresses, now=now)
+        if detail := results.failure(tx, key):
+            happen(tx, key, Event.FAILED, detail=detail, at=now)
+        else:
+            happen(tx, key, Event.CONCLUDED, detail="", at=now)
 
     def _settle_deliveries(self, now: datetime) -> None:
         with self.ledger.read() as tx:
             settled = motion.delivered(tx)
         for key in settled:
+            self._move(key, partial(self._settle_deliveries_of, key, now))
+
+    def _settle_deliveries_of(self, key: int, now: datetime, tx: Tx) -> None:
+        if key not in motion.delivered(tx, key=key):
+            return
+        if detail := outbox.refusal(tx, key):
+            happen(tx, key, Event.UNDELIVERED, detail=detail, at=now)
+        else:
+            happen(tx, key, Event.DELIVERED, detail="", at=now)
+
+    def _move(self, key: int, step: Callable[[Tx], None]) -> None:
+        """Take the step with one study; a fault there holds up no other study."""
+        try:
             with self.ledger.write() as tx:
-                if key not in motion.delivered(tx, key=key):
-                    continue
-                if detail := outbox.refusal(tx, key):
-                    happen(tx, key, Event.UNDELIVERED, detail=detail, at=now)
-                else:
-                    happen(tx, key, Event.DELIVERED, detail="", at=now)
+                step(tx)
+        except LedgerBusyError:
+            raise
+        except Exception:
+            log.exception("study_not_moved", study=key)
 
     def _form_batches(self) -> None:
         limits = self.pace.limits

@@ -88,3 +88,5 @@ class Inquirer:
                 self.inquire()
             except LedgerBusyError as error:
                 log.warning("ledger_busy", error=str(error))
+            except Exception:
+                log.exception("inquiry_failed")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dicom_node.domain import EncodedObject
-from dicom_node.files import write_durably
+from dicom_node.files import make_folder, write_durably
 
 
 class ObjectStore:
@@ -17,7 +17,7 @@ class ObjectStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(root)
 
     def keep(self, encoded: EncodedObject) -> str:
         """Write the object's bytes so that they survive a crash.

@@ -2,9 +2,11 @@
 
 An instance is acknowledged once it lies in the spool; its row may follow a moment
 later. If the process dies in between, the recovery scan takes the file in again.
+What the ledger cannot hold is noted and left in the spool; it holds up nothing else.
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
@@ -56,7 +58,10 @@ class LedgerRecorder:
         self._thread.start()
 
     def stop(self) -> None:
-        """Write what waits, then end. Safe to call where nothing was started."""
+        """Write what waits, then end. Safe to call where nothing was started.
+
+        Where the ledger does not answer, the rest is left to the recovery scan.
+        """
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -103,10 +108,12 @@ class LedgerRecorder:
             with self._changed:
                 chunk = list(islice(self._waiting, MOST_AT_ONCE))
             try:
-                self._write(chunk)
+                self._write_well(chunk)
             except LedgerBusyError as error:
                 log.warning("ledger_busy", error=str(error))
-                threading.Event().wait(RETRY_S)
+                if self._stopping:
+                    return
+                time.sleep(RETRY_S)
                 continue
             with self._changed:
                 for _ in chunk:
@@ -122,6 +129,28 @@ class LedgerRecorder:
                 lambda: self._stopping or len(self._waiting) >= MOST_AT_ONCE, GATHER_S
             )
             return bool(self._waiting)
+
+    def _write_well(self, chunk: Sequence[Received | Refusal]) -> None:
+        """Write them together; where that fails, whatever can be written alone."""
+        try:
+            self._write(chunk)
+        except LedgerBusyError:
+            raise
+        except Exception:
+            log.exception("not_recorded_together", count=len(chunk))
+            for item in chunk:
+                self._write_alone(item)
+
+    def _write_alone(self, item: Received | Refusal) -> None:
+        try:
+            self._write([item])
+        except LedgerBusyError:
+            raise
+        except Exception as error:
+            log.exception("not_recorded")
+            detail = f"it stays in the spool: {type(error).__name__}"
+            with self._ledger.write() as tx:
+                note(tx, item.at, "not recorded", detail)
 
     def _write(self, chunk: Sequence[Received | Refusal]) -> None:
         received = [item for item in chunk if isinstance(item, Received)]
