@@ -119,6 +119,7 @@ def main() -> int:
     with ExitStack() as stack:
         try:
             sandbox = _start(arguments, console, stack)
+            stack.callback(console.print, "\nending what was started ...")
             done.append(_run(sandbox, console))
             if not arguments.exit:
                 _stay(sandbox, console)
@@ -129,7 +130,6 @@ def main() -> int:
             done.append(1)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C changes nothing
-        console.print("\nending what was started ...")
     return done[0]
 
 
@@ -228,7 +228,7 @@ def _run(sandbox: Sandbox, console: Console) -> int:
     )
     with Progress(*columns, console=console) as bars:
         studies = _make(sandbox, bars)
-        _await_services(sandbox)
+        _await_services(sandbox, bars)
         lines = _send_and_watch(sandbox, studies, bars)
     console.print(study_table(studies, lines, width=console.width))
     found = _faults(sandbox, studies)
@@ -246,11 +246,14 @@ def _make(sandbox: Sandbox, bars: Progress) -> list[Study]:
     return studies
 
 
-def _await_services(sandbox: Sandbox) -> None:
+def _await_services(sandbox: Sandbox, bars: Progress) -> None:
     pacsight, orthanc, ports = sandbox.pacsight, sandbox.orthanc, sandbox.ports
+    ready = bars.add_task("services ready", total=len(sandbox.services))
     if orthanc:
         orthanc.await_ready(lambda: orthanc_answers(ports))
+        bars.advance(ready)
     pacsight.await_ready(lambda: pacsight_answers(ports, pacsight.log))
+    bars.advance(ready)
 
 
 def _send_and_watch(

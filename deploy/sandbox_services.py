@@ -24,6 +24,7 @@ from urllib.request import urlopen
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 30.0
+MOST_STARTS = 3
 PR_SET_PDEATHSIG = 1
 ORTHANC_BINARIES = ("/usr/sbin/Orthanc", "/usr/bin/Orthanc", "/usr/local/sbin/Orthanc")
 PLUGIN = "libOrthancDicomWeb.so"
@@ -187,12 +188,20 @@ def orthanc_answers(ports: Ports) -> bool:
 
 
 def pacsight_answers(ports: Ports, log: Path) -> bool:
-    """Return whether the node listens and the worker holds its packs."""
-    return (
-        _listens(ports.node_dicom)
-        and _listens(ports.node_http)
-        and "pack_ready" in log.read_text(errors="replace")
-    )
+    """Return whether the node listens and the worker holds its packs.
+
+    Raises
+    ------
+    SandboxError
+        If one of them ends as often as it is started.
+    """
+    said = log.read_text(errors="replace")
+    if said.count("child_ended") >= MOST_STARTS:
+        own = [line for line in said.splitlines() if line.startswith("pacsight: ")]
+        why = own[-1] if own else "pacsight does not start"
+        raise SandboxError(f"{why}; see {log}")
+    listens = _listens(ports.node_dicom) and _listens(ports.node_http)
+    return listens and "pack_ready" in said
 
 
 def _start(

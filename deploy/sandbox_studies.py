@@ -10,14 +10,14 @@ from pydicom import Dataset, dcmread
 from workers.phantoms import datasets, phantom
 
 PHANTOMS = (
-    ("chest-normal", "chest_normal", 1),
+    ("chest-normal-1", "chest_normal", 1),
+    ("chest-normal-2", "chest_normal", 2),
     ("chest-pneumothorax", "pneumothorax", 1),
     ("chest-effusion", "effusion", 2),
     ("chest-nodule", "nodule", 1),
     ("chest-enlarged-heart", "enlarged_heart", 1),
     ("head-normal", "head_normal", 1),
-    ("head-haemorrhage-1", "haemorrhage", 1),
-    ("head-haemorrhage-2", "haemorrhage", 2),
+    ("head-haemorrhage", "haemorrhage", 1),
 )
 """Name, kind and seed."""
 

@@ -1,4 +1,7 @@
-"""The documentation names everything that an operator can meet."""
+"""The documentation names everything that an operator can meet.
+
+Settings are compared with their page in ``dicom_node/test_config.py``.
+"""
 
 import importlib
 import pkgutil
