@@ -11,11 +11,11 @@ from workers.phantoms import datasets, phantom
 
 PHANTOMS = (
     ("chest-normal-1", "chest_normal", 1),
-    ("chest-normal-2", "chest_normal", 2),
-    ("chest-pneumothorax", "pneumothorax", 1),
-    ("chest-effusion", "effusion", 2),
+    ("chest-normal-2", "chest_normal", 3),
+    ("chest-pneumothorax", "pneumothorax", 2),
+    ("chest-effusion", "effusion", 4),
     ("chest-nodule", "nodule", 1),
-    ("chest-enlarged-heart", "enlarged_heart", 1),
+    ("chest-enlarged-heart", "enlarged_heart", 5),
     ("head-normal", "head_normal", 1),
     ("head-haemorrhage", "haemorrhage", 1),
 )
