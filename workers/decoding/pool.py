@@ -27,6 +27,7 @@ from workers.preprocess import channels
 READY = b"ready"
 FRAMES_PER_REQUEST = 16
 START_LIMIT_S = 120.0
+FALSE_STARTS = 3
 STOP_LIMIT_S = 2.0
 EXIT_LIMIT_S = 0.2
 ALARM_MARGIN_S = 10.0
@@ -115,6 +116,7 @@ class DecodePool:
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._children: list[_Child] = []
+        self._false_starts = 0
         self._fill()
 
     def __enter__(self) -> Self:
@@ -202,10 +204,11 @@ class DecodePool:
             job.settle(child, outcome)
 
     def _lose(self, child: "_Child", cause: str) -> None:
-        """Do without a process; without an explanation if it never got started."""
-        started = child.ready
+        """Do without a process, but not without end if none ever gets started."""
+        self._false_starts = 0 if child.ready else self._false_starts + 1
         self._discard(child)
-        if not started:
+        if self._false_starts == FALSE_STARTS:
+            self._false_starts = 0
             raise Transient(f"decode processes do not start: {cause}")
 
     def _fill(self) -> None:
