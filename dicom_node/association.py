@@ -4,6 +4,7 @@ PS3.8 7.1 (A-ASSOCIATE) seen from the requestor. What is sent over it is not kno
 here.
 """
 
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ssl import SSLContext
@@ -46,10 +47,11 @@ def association(
 
 
 class _Requestor(AE):
-    """An AE that can close the socket of a connection that failed.
+    """An AE whose sockets do not wait, and are closed if no connection was made.
 
-    pynetdicom 3.0.4 shuts such a socket down, which raises because it was never
-    connected, and leaves it to the garbage collector.
+    Nagle's algorithm holds each data set back until its command is acknowledged,
+    some 40 ms. pynetdicom 3.0.4 shuts a socket without a connection down, which
+    raises, and leaves it to the garbage collector.
     """
 
     def close(self) -> None:
@@ -64,6 +66,7 @@ class _Requestor(AE):
     ) -> AssociationSocket:
         made = super()._create_socket(assoc, address, tls_args)
         assert made.socket is not None  # noqa: S101 - it was made just now
+        made.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._made = made.socket
         return made
 

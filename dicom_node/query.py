@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import requests
 from dicomweb_client.web import DICOMwebClient
@@ -95,6 +96,8 @@ class Qido:
             permissive_uid=True,
         )
         client.set_http_retry_params(retry=False)
+        # the library leaves the port out of the Host header, RFC 9110 7.2 does not
+        client.host = urlsplit(self.peer.dicomweb).netloc
         filters = dict(keys)
         with session:
             if level is Level.STUDY:
@@ -152,11 +155,9 @@ def archive(peer: Peer, inquiry: Inquiry, caller: Caller) -> Archive:
     return CFind(peer=peer, caller=caller)
 
 
-def inquiry_of(peer: Peer) -> Inquiry | None:
-    """Return how a peer can be asked at all, going by its addresses."""
-    if peer.dicomweb:
-        return Inquiry.QIDO
-    return Inquiry.CFIND if peer.aet and peer.host and peer.port else None
+def inquiry_of(peer: Peer) -> Inquiry:
+    """Return how a peer is asked, going by the addresses that it has."""
+    return Inquiry.QIDO if peer.dicomweb else Inquiry.CFIND
 
 
 def dicomweb_session(peer: Peer) -> requests.Session:

@@ -47,14 +47,11 @@ def settle_duplicate(outgoing: Outgoing, peer: Peer, caller: Caller) -> Outcome:
     study and the right patient.
     """
     said = "the destination calls it a duplicate"
-    inquiry = inquiry_of(peer)
-    if inquiry is None:
-        return Outcome.dead(outgoing, f"{said}, and cannot be asked for it")
     try:
-        stored = is_stored(archive(peer, inquiry, caller), whereabouts(outgoing))
+        found = _found(outgoing, peer, caller)
     except (Transient, Permanent) as error:
         return Outcome.doubtful(outgoing, f"{said}, but {error}")
-    if stored:
+    if found:
         return Outcome.delivered(outgoing, FOUND)
     return Outcome.dead(
         outgoing, f"{said}, but does not find it under this study and patient"
@@ -64,25 +61,23 @@ def settle_duplicate(outgoing: Outgoing, peer: Peer, caller: Caller) -> Outcome:
 def settle_silence(outgoing: Outgoing, peer: Peer, caller: Caller) -> Outcome:
     """Return what became of an object of which the destination said nothing."""
     said = "the destination did not say what became of it"
-    inquiry = inquiry_of(peer)
-    if inquiry is None:
-        return Outcome.doubtful(outgoing, said)
     try:
-        stored = is_stored(archive(peer, inquiry, caller), whereabouts(outgoing))
+        found = _found(outgoing, peer, caller)
     except (Transient, Permanent) as error:
         return Outcome.doubtful(outgoing, f"{said}; {error}")
-    if stored:
+    if found:
         return Outcome.delivered(outgoing, FOUND)
     return Outcome.doubtful(outgoing, f"{said}, and does not find it")
 
 
-def whereabouts(outgoing: Outgoing) -> Whereabouts:
-    """Return where the object belongs, read from its file."""
-    tags = ["PatientID", "SeriesInstanceUID"]
-    header = dcmread(outgoing.path, specific_tags=[*tags])
-    return Whereabouts(
+def _found(outgoing: Outgoing, peer: Peer, caller: Caller) -> bool:
+    """Return whether the destination has the object where it belongs."""
+    asked = archive(peer, inquiry_of(peer), caller)
+    header = dcmread(outgoing.path, specific_tags=["PatientID", "SeriesInstanceUID"])
+    instance = Whereabouts(
         patient_id=str(header.get("PatientID") or ""),
         study_uid=outgoing.study_uid,
         series_uid=str(header.SeriesInstanceUID),
         sop_instance_uid=outgoing.sop_instance_uid,
     )
+    return is_stored(asked, instance)

@@ -89,6 +89,20 @@ def test_a_peer_that_need_not_be_asked_is_not() -> None:
     assert pacs.callers == []
 
 
+def test_a_question_names_uids_and_the_whole_host() -> None:
+    """RFC 9110 7.2: the Host header holds the port; no patient is in the address."""
+    asked: list[str] = []
+
+    def query(path: str) -> Response:
+        asked.append(path)
+        return Response(status_code=204)
+
+    with StowPeer(query=query).running() as web:
+        assert ask(source(Inquiry.QIDO, dicomweb=f"{web.url}/")) is None
+    assert asked == [f"studies/{STUDY}/series"]
+    assert web.headers[0]["host"] == f"127.0.0.1:{web.port}"
+
+
 def test_sums_over_series_and_leaves_ours_out() -> None:
     """Own series are known by UID, or by number and description together."""
     ours = "AI phantoms 1 - RESEARCH, NOT FOR DIAGNOSIS"
