@@ -220,7 +220,8 @@ class _Study:
         count = len({unread.image.sop_instance_uid for unread in self.unreadable})
         if not reasons:
             return "no accepted image of this study was embedded"
-        more = f", and {len(reasons) - 1} other reasons" if len(reasons) > 1 else ""
+        others = len(reasons) - 1
+        more = f", and for {others} other reason{'s'[: others > 1]}" if others else ""
         return f"none of the accepted images ({count}) can be read: {reasons[0]}{more}"
 
 
