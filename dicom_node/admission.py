@@ -103,6 +103,27 @@ class Expected:
     sop_instance_uid: str
 
 
+class RejectedInstance(Rejected):
+    """Rejected, although it says which instance it is.
+
+    Parameters
+    ----------
+    sop_class_uid, sop_instance_uid
+        What the data set says.
+    """
+
+    def __init__(
+        self,
+        comment: str,
+        *,
+        sop_class_uid: SopClassUid,
+        sop_instance_uid: SopInstanceUid,
+    ) -> None:
+        super().__init__(comment, status=DATASET_MISMATCH)
+        self.sop_class_uid = sop_class_uid
+        self.sop_instance_uid = sop_instance_uid
+
+
 class Admission:
     """The rules of the house: what is read of a header, and what follows from it.
 
@@ -146,10 +167,13 @@ class Admission:
         """
         values = dict(self._values(head))
         header = self._header(head, values, origin)
-        if expected is not None:
-            _check_command(header, expected)
-        if study_uid is not None and header.study_uid != study_uid:
-            raise Rejected("not of the study it was sent for", status=DATASET_MISMATCH)
+        objection = _objection(header, expected, study_uid)
+        if objection:
+            raise RejectedInstance(
+                objection,
+                sop_class_uid=header.sop_class_uid,
+                sop_instance_uid=header.sop_instance_uid,
+            )
         return header
 
     def _header(
@@ -194,11 +218,18 @@ class Admission:
                 yield keyword, _texts(element, encodings, keyword)
 
 
-def _check_command(header: Header, expected: Expected) -> None:
-    if header.sop_instance_uid != expected.sop_instance_uid:
-        raise Rejected("SOP Instance UID is not the command's", status=DATASET_MISMATCH)
-    if header.sop_class_uid != expected.sop_class_uid:
-        raise Rejected("SOP Class UID is not the command's", status=DATASET_MISMATCH)
+def _objection(
+    header: Header, expected: Expected | None, study_uid: StudyUid | None
+) -> str:
+    """Return in what it is not what was announced, empty if it is."""
+    if expected is not None:
+        if header.sop_instance_uid != expected.sop_instance_uid:
+            return "SOP Instance UID is not the command's"
+        if header.sop_class_uid != expected.sop_class_uid:
+            return "SOP Class UID is not the command's"
+    if study_uid is not None and header.study_uid != study_uid:
+        return "not of the study it was sent for"
+    return ""
 
 
 def _analysis(head: Head, class_uid: str, creator_uid: str) -> tuple[Analysis, str]:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from dicom_node.admission import Admission, Expected
+from dicom_node.admission import Admission, Expected, RejectedInstance
 from dicom_node.domain import Header, Origin, Received, Refusal, Sha256, StudyUid
 from dicom_node.errors import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, Rejected
 from dicom_node.matching import PriorityRule
@@ -109,8 +109,7 @@ class Intake:
             )
             self._recorder.record(received)
         except Rejected as rejected:
-            uid = expected.sop_instance_uid if expected else ""
-            self._refuse(temporary, rejected, origin, uid)
+            self._refuse(temporary, rejected, origin, expected)
             raise
         except OSError as error:
             temporary.unlink(missing_ok=True)
@@ -185,9 +184,16 @@ class Intake:
             return header, _digest(file, head.data_set_at), size
 
     def _refuse(
-        self, temporary: Path, rejected: Rejected, origin: Origin, uid: str
+        self,
+        temporary: Path,
+        rejected: Rejected,
+        origin: Origin,
+        expected: Expected | None,
     ) -> None:
         temporary.unlink(missing_ok=True)
+        uid = expected.sop_instance_uid if expected else ""
+        if isinstance(rejected, RejectedInstance):
+            uid = rejected.sop_instance_uid
         refusal = Refusal(
             origin=origin,
             at=self._clock(),

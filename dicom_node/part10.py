@@ -361,19 +361,19 @@ class _Walk:
 
     def _keep(self, tag: int, vr: bytes, length: int) -> None:
         span = self._span
-        if length != UNDEFINED and length > LONGEST_VALUE:
-            span.skip(length)
-            return
-        span.record()
         if length == UNDEFINED:
+            span.record()
             self._undefined(tag, vr)
+            pieces = span.recorded()
+            # the last piece is the sequence's delimiter
+            value = None if pieces is None else b"".join(pieces[:-1])
+        elif length <= LONGEST_VALUE:
+            value = span.take(length)
         else:
-            span.take(length)
-        pieces = span.recorded()
-        if pieces is not None:
-            if length == UNDEFINED:
-                pieces.pop()  # the sequence's delimiter
-            self.found[tag] = Element(vr=vr.decode("ascii"), value=b"".join(pieces))
+            value = None
+            span.skip(length)
+        if value is not None:
+            self.found[tag] = Element(vr=vr.decode("ascii"), value=value)
 
     def _undefined(self, tag: int, vr: bytes) -> None:
         if tag in PIXELS or vr in _BYTES:
