@@ -12,8 +12,9 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from starlette.responses import Response
 
 from dicom_node.domain import SeriesUid, StudyUid
-from dicom_node.expected import expected_instances
+from dicom_node.expected import OWN_DESCRIPTION, expected_instances
 from dicom_node.peers import Caller, Inquiry, Peer, Right
+from sr_writer.document import SERIES_SUFFIX
 from tests.integration.conftest import Orthanc, free_port
 from tests.peers import StorePeer, StowPeer, outgoing
 
@@ -80,6 +81,11 @@ def test_orthanc_without_the_study_expects_nothing(
 ) -> None:
     """A source that does not have the study says nothing about it."""
     assert ask(orthanc_source(orthanc, inquiry), StudyUid("2.25.4999")) is None
+
+
+def test_our_series_are_known_by_what_the_report_writer_calls_them() -> None:
+    """The end of a description that is looked for is the one that is written."""
+    assert SERIES_SUFFIX.endswith(OWN_DESCRIPTION)
 
 
 def test_a_peer_that_need_not_be_asked_is_not() -> None:
