@@ -1,8 +1,9 @@
 """Keep a few processes of ours alive, and leave none behind.
 
 Each child leads a session of its own, so Ctrl-C reaches only the supervisor, which
-then stops them in order, last started first. A child that ends is started again. The
-kernel ends the children where the supervisor itself is killed.
+then stops them in order, last started first. A child that ends is started again, and
+what it left behind of its session is ended. The kernel ends the children where the
+supervisor itself is killed.
 """
 
 import ctypes
@@ -11,10 +12,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from types import FrameType
 
 import structlog
+
+from dicom_node.errors import Transient
 
 log = structlog.get_logger(__name__)
 
@@ -22,6 +27,7 @@ STOP_TIMEOUT_S = 20.0
 RESTART_DELAY_S = 1.0
 POLL_S = 0.1
 _PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +51,9 @@ class Child:
 class Supervisor:
     """Starts children in order, restarts those that end, stops them all."""
 
-    def __init__(self, children: Sequence[Child], *, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, children: Sequence[Child], *, environ: Mapping[str, str]
+    ) -> None:
         self._children = tuple(children)
         self._environ = dict(environ)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -73,7 +81,7 @@ class Supervisor:
             child.command,
             env={**self._environ, **child.environ},
             start_new_session=True,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - there are no threads here
+            preexec_fn=partial(_die_with, os.getpid()),  # noqa: PLW1509 - there are no threads here
         )
         self._running[child.name] = process
         if child.ready is not None:
@@ -84,24 +92,42 @@ class Supervisor:
             code = self._running[child.name].poll()
             if code is not None and not self._stopping:
                 log.error("child_ended", child=child.name, exit_code=code)
+                _end_session(self._running[child.name])
                 time.sleep(RESTART_DELAY_S)
-                self._start(child)
+                self._start_again(child)
+
+    def _start_again(self, child: Child) -> None:
+        """Start it once more; if it is not ready, it will have ended by itself."""
+        try:
+            self._start(child)
+        except Transient as error:
+            log.error("child_not_ready", child=child.name, error=str(error))  # noqa: TRY400 - the message says it all
 
     def _stop_children(self) -> None:
         for child in reversed(self._children):
             process = self._running.get(child.name)
-            if process is not None and process.poll() is None:
+            if process is not None:
                 process.terminate()
                 _await_end(process)
+                _end_session(process)
 
 
 def _await_end(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(STOP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait()
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _end_session(process: subprocess.Popen[bytes]) -> None:
+    """End what a process that has ended itself left behind of its process group."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _die_with(parent: int) -> None:
+    """Ask the kernel to end this process with its parent, unless that is gone now."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)
