@@ -8,6 +8,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 # A package index with CPU-only wheels of torch, for machines without a GPU.
 TORCH_INDEX ?=
+# How many processes share the tests. A file's tests stay together: so do its services.
+JOBS ?= 2
 # More words for pytest, e.g. make test PYTEST_ARGS="-k spool -x"
 PYTEST_ARGS ?=
 
@@ -29,10 +31,10 @@ sandbox: system-sandbox setup ## everything on this machine: Orthanc, node, work
 	@$(BIN)/python deploy/sandbox.py $(if $(EXIT),--exit)
 
 test: system-test setup lint ## lint, types, layers and the tests, but the slow ones
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 test-full: system-test setup lint ## all tests, the slow ones too
-	$(BIN)/pytest -m 'slow or not slow' $(PYTEST_ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist loadfile -m 'slow or not slow' $(PYTEST_ARGS)
 
 bench: system-test setup ## speed and memory, beside peers measured in the same run
 	@for bench in tests/benchmarks/[!_]*.py; do $(BIN)/python "$$bench"; done
