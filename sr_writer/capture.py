@@ -27,6 +27,7 @@ from sr_writer.document import (
     SERIES_NUMBERS,
     Basis,
     finish,
+    frame_numbers,
     long_string,
     nameless_header,
     text_of,
@@ -101,16 +102,16 @@ def _set_derivation(
     for image, frame in shown:
         frames.setdefault(image, set()).add(frame)
     capture.SourceImageSequence = [
-        _source_image(image, sorted(indices)) for image, indices in frames.items()
+        _source_image(image, indices) for image, indices in frames.items()
     ]
 
 
-def _source_image(image: ImageRef, frames: list[int]) -> Dataset:
+def _source_image(image: ImageRef, frames: set[int]) -> Dataset:
     item = Dataset()
     item.ReferencedSOPClassUID = image.sop_class_uid
     item.ReferencedSOPInstanceUID = image.sop_instance_uid
-    if image.frames > 1:
-        item.ReferencedFrameNumber = [frame + 1 for frame in frames]
+    if numbers := frame_numbers(image, frames):
+        item.ReferencedFrameNumber = numbers
     item.PurposeOfReferenceCodeSequence = [_code_item(codes.SOURCE_IMAGE)]
     item.SpatialLocationsPreserved = "NO"
     return item

@@ -18,6 +18,16 @@ PRIVATE_SCHEME = "99PACSIGHT"
 CODING_SCHEME_UID = f"2.25.{uuid5(NAMESPACE, 'coding scheme').int}"
 
 
+STANDARD_SCHEMES = frozenset(
+    [
+        *("DCM", "SCT", "SRT", "SNM3", "99SDM", "LN", "UCUM", "UMLS", "RADLEX", "NCIt"),
+        *("RFC5646", "RFC3066", "I10", "I10P", "I11", "I9", "I9C", "C4", "CD2", "FMA"),
+        *("BI", "ACR", "UNS", "ISO3166_1", "ISO639_1", "ISO639_2", "HPC", "HCPCS"),
+    ]
+)
+"""Coding schemes that need no identification (PS3.16 Table 8-1)."""
+
+
 def pydicom_code(code: Code) -> PydicomCode:
     """Return the code as pydicom and highdicom take it, cut to what fits.
 
@@ -205,8 +215,8 @@ ESTABLISHED_BY = _private("ESTABLISHED_BY", "Labels established by")
 def coding_scheme_identification(schemes: set[str]) -> list[Dataset]:
     """Return the items of Coding Scheme Identification Sequence (0008,0110).
 
-    Ours, and one for every other private scheme (``99…``) that the content uses;
-    the schemes of PS3.16 Table 8-1 need none.
+    Ours, and one for every other scheme that PS3.16 Table 8-1 does not list: those
+    that a pack or the source brings along.
     """
     own = Dataset()
     own.CodingSchemeDesignator = PRIVATE_SCHEME
@@ -214,9 +224,8 @@ def coding_scheme_identification(schemes: set[str]) -> list[Dataset]:
     own.CodingSchemeName = "pacsight private concepts"
     own.CodingSchemeResponsibleOrganization = "pacsight"
     items = [own]
-    for scheme in sorted(schemes - {PRIVATE_SCHEME}):
-        if scheme.startswith("99"):
-            item = Dataset()
-            item.CodingSchemeDesignator = scheme
-            items.append(item)
+    for scheme in sorted(schemes - STANDARD_SCHEMES - {PRIVATE_SCHEME}):
+        item = Dataset()
+        item.CodingSchemeDesignator = scheme
+        items.append(item)
     return items

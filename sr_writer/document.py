@@ -9,7 +9,7 @@ Modules of PS3.3: Patient (C.7.1.1), General Study (C.7.2.1), General Series
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from io import BytesIO
@@ -25,6 +25,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 from dicom_node.domain import (
     Code,
     EncodedObject,
+    ImageRef,
     ObjectKind,
     Result,
     SeriesUid,
@@ -43,6 +44,14 @@ SERIES_NUMBERS = {ObjectKind.REPORT: 9000, ObjectKind.CAPTURE: 9001}
 _UNICODE = "ISO_IR 192"
 _ESCAPES = re.compile(r"\x1b[ -/]+[0-~]")
 """ISO 2022 escapes, which pydicom leaves in what it decodes from ISO 2022 IR 58."""
+_SINGLE_FRAME_CLASSES = frozenset(
+    f"1.2.840.10008.5.1.4.1.1.{suffix}"
+    for suffix in (
+        *("1", "1.1", "1.1.1", "1.2", "1.2.1", "1.3", "1.3.1"),  # CR, DX, MG, IO
+        *("2", "4", "6", "6.1", "7", "128"),  # CT, MR, US, SC, PET
+        *("77.1.1", "77.1.2", "77.1.3", "77.1.4"),  # visible light
+    )
+)
 _TEXT_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 
 
@@ -123,7 +132,7 @@ def study_header(source: Dataset) -> Dataset:
     """
     header = Dataset()
     for keyword in COPIED_KEYWORDS:
-        value = text_of(source, keyword)
+        value = words_of(source, keyword)
         if keyword in _TYPE_2 or value:
             clean = _CLEAN.get(keyword)
             setattr(header, keyword, clean(value) if clean else value)
@@ -177,14 +186,29 @@ def finish(dataset: Dataset, basis: Basis, kind: ObjectKind) -> EncodedObject:
     )
 
 
+def frame_numbers(image: ImageRef, indices: Iterable[int]) -> list[int] | None:
+    """Return DICOM's frame numbers, which count from 1; None for single-frame images.
+
+    Referenced Frame Number (0008,1160) is not allowed for classes that have one frame
+    by definition, even where a file holds more.
+    """
+    if image.frames == 1 or image.sop_class_uid in _SINGLE_FRAME_CLASSES:
+        return None
+    return sorted({index + 1 for index in indices})
+
+
 def text_of(dataset: Dataset, keyword: str) -> str:
     """Return an attribute as text, several values joined as DICOM does; or ''."""
     value = dataset.get(keyword)
     if value is None:
         return ""
     several = isinstance(value, (MultiValue, list, tuple))
-    text = "\\".join(str(v).strip(" \0") for v in (value if several else [value]))
-    return _ESCAPES.sub("", text)
+    return "\\".join(str(v).strip(" \0") for v in (value if several else [value]))
+
+
+def words_of(dataset: Dataset, keyword: str) -> str:
+    """Return an attribute as text to be written again."""
+    return _ESCAPES.sub("", text_of(dataset, keyword))
 
 
 def long_string(text: str) -> str:
@@ -196,7 +220,7 @@ def code_of(item: Dataset) -> PydicomCode | None:
     """Return the code in a code sequence item, or None where it is incomplete."""
     value = text_of(item, "CodeValue")
     scheme = text_of(item, "CodingSchemeDesignator")
-    meaning = text_of(item, "CodeMeaning")
+    meaning = words_of(item, "CodeMeaning")
     if not (value and scheme and meaning) or len(value) > 16 or len(scheme) > 16:  # noqa: PLR2004 - SH
         return None
     return PydicomCode(value, scheme, long_string(meaning))

@@ -59,9 +59,11 @@ from sr_writer.document import (
     Basis,
     code_of,
     finish,
+    frame_numbers,
     long_string,
     nameless_header,
     text_of,
+    words_of,
 )
 from sr_writer.identity import tracking_uid
 
@@ -294,7 +296,7 @@ def _source_image(evidence: FrameScore) -> SourceImageForMeasurementGroup:
     return SourceImageForMeasurementGroup(
         referenced_sop_class_uid=evidence.image.sop_class_uid,
         referenced_sop_instance_uid=evidence.image.sop_instance_uid,
-        referenced_frame_numbers=_frame_numbers(evidence.image, [evidence.frame]),
+        referenced_frame_numbers=frame_numbers(evidence.image, [evidence.frame]),
     )
 
 
@@ -325,7 +327,7 @@ def _unreadable(result: Result) -> Iterator[ContentItem]:
             name=codes.UNREADABLE_IMAGE,
             referenced_sop_class_uid=image.sop_class_uid,
             referenced_sop_instance_uid=image.sop_instance_uid,
-            referenced_frame_numbers=_frame_numbers(image, sorted(set(indices))),
+            referenced_frame_numbers=frame_numbers(image, indices),
             relationship_type=_CONTAINS,
         )
 
@@ -386,11 +388,6 @@ def _code(name: PydicomCode, value: PydicomCode) -> CodeContentItem:
     return CodeContentItem(name=name, value=value, relationship_type=_CONTAINS)
 
 
-def _frame_numbers(image: ImageRef, indices: list[int]) -> list[int] | None:
-    """Return DICOM's frame numbers, which count from 1; None for single frames."""
-    return [i + 1 for i in indices] if image.frames > 1 else None
-
-
 def _round_numeric_value(item: Dataset, value: float) -> None:
     """Show six digits; Floating Point Value (0040,A161) keeps the exact number."""
     item.MeasuredValueSequence[0].NumericValue = format_number_as_ds(
@@ -449,9 +446,9 @@ def _requests(source: Dataset, study_uid: str) -> list[Dataset]:
             "RequestedProcedureID",
             "RequestedProcedureDescription",
         ):
-            setattr(request, keyword, text_of(attributes, keyword))
+            setattr(request, keyword, words_of(attributes, keyword))
         if not request.AccessionNumber:
-            request.AccessionNumber = text_of(source, "AccessionNumber")
+            request.AccessionNumber = words_of(source, "AccessionNumber")
         request.RequestedProcedureCodeSequence = [
             CodedConcept.from_code(code)
             for item in attributes.get("RequestedProcedureCodeSequence") or ()

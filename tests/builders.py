@@ -13,6 +13,7 @@ from pydicom.uid import (
     CTImageStorage,
     DigitalXRayImageStorageForPresentation,
     ExplicitVRLittleEndian,
+    UltrasoundMultiFrameImageStorage,
 )
 
 from dicom_node.domain import (
@@ -73,6 +74,12 @@ def ct_images(count: int = 28) -> tuple[ImageRef, ...]:
     """Return the references of a CT series."""
     uid = SopClassUid(str(CTImageStorage))
     return tuple(image_ref(n, sop_class_uid=uid) for n in range(1, count + 1))
+
+
+def cine(frames: int = 30) -> ImageRef:
+    """Return the reference of a multi-frame ultrasound image."""
+    uid = SopClassUid(str(UltrasoundMultiFrameImageStorage))
+    return image_ref(sop_class_uid=uid, frames=frames)
 
 
 def operating_point(threshold: float = 0.5, **changes: Any) -> OperatingPoint:

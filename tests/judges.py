@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 ALLOWED_WARNINGS = {
-    r"CodingSchemeDesignator.*Unrecognized defined term = <99\w+>": (
-        "dciodvfy: a private scheme, named in Coding Scheme Identification Sequence"
+    r"CodingSchemeDesignator.*Unrecognized defined term": (
+        "dciodvfy: a scheme of ours, a pack or the source, named in Coding Scheme"
+        " Identification Sequence"
     ),
     r"CodingSchemeUID.*Unrecognized defined term = <2\.25\.\d+>": (
         "dciodvfy: the UID of our private scheme"
@@ -28,6 +29,10 @@ ALLOWED_WARNINGS = {
     ),
     r"Laterality.*only permitted to be empty when actually unknown": (
         "dciodvfy: it is unknown, the source says neither body part nor side"
+    ),
+    r"BodyPartExamined.*Unrecognized defined term": ("dciodvfy: what the source wrote"),
+    r"Name\(.*Retired Person Name form": (
+        "dciodvfy: the source's name has one component"
     ),
     r"VR checker does not support this Specific Character Set": (
         "dsrdump: it reads the text, and does not check it"

@@ -18,7 +18,7 @@ from pydicom.uid import (
 from dicom_node.domain import FrameScore, ObjectKind, Result
 from sr_writer.compose import compose
 from sr_writer.page import Picture, draw_page
-from tests.builders import ct_images, finding, image_ref, result, source_header
+from tests.builders import cine, ct_images, finding, image_ref, result, source_header
 
 
 def capture(
@@ -77,7 +77,7 @@ def test_it_names_the_images_that_it_rests_on() -> None:
 
 
 def test_frames_of_one_instance_are_named_together_counted_from_one() -> None:
-    image = image_ref(frames=30)
+    image = cine()
     evidence = tuple(FrameScore(image=image, frame=f, score=0.9) for f in (11, 4))
     sc = capture(result([finding(0.9, evidence=evidence)], images=(image,)))
     (item,) = sc.SourceImageSequence

@@ -90,6 +90,11 @@ def test_private_codes_fit_their_elements_and_are_told_apart() -> None:
 
 
 def test_private_schemes_are_identified_ours_first() -> None:
-    items = codes.coding_scheme_identification({"DCM", "99ZOO", "99PACSIGHT", "SCT"})
-    assert [i.CodingSchemeDesignator for i in items] == ["99PACSIGHT", "99ZOO"]
+    used = {"DCM", "SIEMENS_RIS", "99ZOO", "99PACSIGHT", "SCT"}
+    items = codes.coding_scheme_identification(used)
+    assert [i.CodingSchemeDesignator for i in items] == [
+        "99PACSIGHT",
+        "99ZOO",
+        "SIEMENS_RIS",
+    ]
     assert items[0].CodingSchemeUID == codes.CODING_SCHEME_UID

@@ -14,7 +14,6 @@ from highdicom.sr import srread
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.filewriter import dcmwrite
-from pydicom.uid import UltrasoundMultiFrameImageStorage
 
 from dicom_node.domain import (
     Completion,
@@ -24,7 +23,6 @@ from dicom_node.domain import (
     ObjectKind,
     Result,
     Score,
-    SopClassUid,
     Urgency,
 )
 from dicom_node.domain.identity import patient_digest
@@ -41,6 +39,7 @@ from tests.builders import (
     NODULE,
     algorithm,
     atlas_search,
+    cine,
     ct_images,
     finding,
     image_ref,
@@ -94,9 +93,7 @@ def everything_at_once() -> Result:
     )
 
 
-CINE = image_ref(
-    sop_class_uid=SopClassUid(str(UltrasoundMultiFrameImageStorage)), frames=30
-)
+CINE = cine()
 RESULTS: dict[str, Result] = {
     "positive": result(),
     "negative": result([finding(0.03)]),

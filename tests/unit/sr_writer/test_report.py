@@ -38,6 +38,7 @@ from tests.builders import (
     STUDY_UID,
     algorithm,
     atlas_search,
+    cine,
     ct_images,
     digest,
     finding,
@@ -378,7 +379,7 @@ def test_urgency_stands_only_beside_a_raised_flag(
 
 
 def test_slices_are_named_highest_score_first_frames_count_from_one() -> None:
-    image = image_ref(frames=30)
+    image = cine()
     evidence = tuple(
         FrameScore(image=image, frame=f, score=s) for f, s in ((11, 0.9), (4, 0.8))
     )
@@ -387,6 +388,15 @@ def test_slices_are_named_highest_score_first_frames_count_from_one() -> None:
     assert [i.referenced_frame_numbers for i in group.source_images] == [[12], [5]]
     parameters = values(sr, f"{GROUP}/Algorithm Parameters")
     assert "evidence-scores=0.900000,0.800000" in parameters
+
+
+def test_a_class_of_one_frame_is_referred_to_as_a_whole() -> None:
+    """Some files hold more frames than their class allows."""
+    image = image_ref(frames=2)
+    evidence = (FrameScore(image=image, frame=1, score=0.9),)
+    sr = report(result([finding(0.9, evidence=evidence)], images=(image,)))
+    (referred,) = groups(sr)[0].source_images
+    assert referred.referenced_frame_numbers is None
 
 
 def test_a_finding_that_was_not_evaluated_has_a_reason_and_no_score() -> None:
