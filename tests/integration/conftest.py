@@ -18,6 +18,7 @@ import pytest
 from orthanc_api_client import OrthancApiClient
 
 from dicom_node.ledger import Ledger, open_ledger
+from dicom_node.ledger.tables import metadata
 from tests.postgres import Cluster, binaries
 
 PLUGINS = (Path("/usr/share/orthanc/plugins"), Path("/usr/lib/orthanc"))
@@ -247,9 +248,36 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     cluster.drop(name)
 
 
-@pytest.fixture
-def ledger(ledger_url: str) -> Iterator[Ledger]:
-    """Return an open ledger with nothing in it: on SQLite, then on PostgreSQL."""
-    opened = open_ledger(ledger_url, migrate=False)
+@pytest.fixture(scope="session")
+def sqlite_ledger(migrated_sqlite: Path) -> Iterator[Ledger]:
+    """Return a ledger on SQLite that tests share; ask for ``ledger`` instead."""
+    path = migrated_sqlite.with_name("shared.sqlite")
+    shutil.copyfile(migrated_sqlite, path)
+    opened = open_ledger(f"sqlite:///{path}", migrate=False)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_ledger(postgres: Cluster, migrated_postgres: str) -> Iterator[Ledger]:
+    """Return a ledger on PostgreSQL that tests share; ask for ``ledger`` instead."""
+    name = postgres.database(template=migrated_postgres)
+    opened = open_ledger(postgres.url(name), migrate=False)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger(request: pytest.FixtureRequest) -> Ledger:
+    """Return an open ledger with nothing in it: on SQLite, then on PostgreSQL."""
+    kept = "sqlite_ledger" if request.param == "sqlite" else "postgres_ledger"
+    opened: Ledger = request.getfixturevalue(kept)
+    with opened.write() as tx:
+        if tx.dialect.name == "postgresql":
+            names = ", ".join(metadata.tables)
+            tx.exec_driver_sql(f"TRUNCATE {names} RESTART IDENTITY")
+            return opened
+        tx.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
+        for table in metadata.tables:
+            tx.exec_driver_sql(f"DELETE FROM {table}")  # noqa: S608 - our own names
+    return opened
