@@ -6,6 +6,7 @@ and Ito's, told apart with every kind of colour vision; words and shapes say the
 same as they do.
 """
 
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from io import BytesIO
@@ -24,6 +25,24 @@ SKY_BLUE: Colour = (86, 180, 233)
 YELLOW: Colour = (240, 228, 66)
 GREY: Colour = (140, 148, 156)
 BLACK: Colour = (0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle of the page, in pixels; right and bottom lie outside."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def width(self) -> float:
+        return self.right - self.left
+
+    @property
+    def height(self) -> float:
+        return self.bottom - self.top
 
 
 @cache
