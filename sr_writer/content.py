@@ -218,7 +218,9 @@ def _measurement(result: Result, score: Score) -> Measurement:
         algorithm_id=_algorithm(result),
         properties=properties,
     )
-    _round_numeric_value(measurement[0], score.value)
+    _round_numeric_value(measurement[0])
+    for item in properties or ():
+        _round_numeric_value(item)
     return measurement
 
 
@@ -310,7 +312,7 @@ def _case(case: ReferenceCase, metric: str) -> ContainerContentItem:
         unit=codes.NO_UNITS,
         relationship_type=_CONTAINS,
     )
-    _round_numeric_value(similarity, case.similarity)
+    _round_numeric_value(similarity)
     labels = [_code(codes.FINDING, codes.pydicom_code(c)) for c in case.labels]
     items = [_text(codes.CASE_IDENTIFIER, case.identifier), similarity, *labels]
     if case.established_by:
@@ -339,8 +341,8 @@ def _code(name: PydicomCode, value: PydicomCode) -> CodeContentItem:
     return CodeContentItem(name=name, value=value, relationship_type=_CONTAINS)
 
 
-def _round_numeric_value(item: Dataset, value: float) -> None:
+def _round_numeric_value(item: Dataset) -> None:
     """Show six digits; Floating Point Value (0040,A161) keeps the exact number."""
-    item.MeasuredValueSequence[0].NumericValue = format_number_as_ds(
-        float(f"{value:.6g}")
-    )
+    measured = item.MeasuredValueSequence[0]
+    value = float(f"{measured.FloatingPointValue:.6g}")
+    measured.NumericValue = format_number_as_ds(value)

@@ -352,6 +352,8 @@ def test_only_a_calibrated_score_is_called_a_probability() -> None:
         if path.startswith(f"{probability}/") and item.ValueType == "NUM"
     )
     assert (upper, lower) == pytest.approx((0.05, 0.1))
+    half_widths = f"{probability}/+, range of upper measurement uncertainty"
+    assert values(sr, half_widths) == ["0.05"]
 
 
 @pytest.mark.parametrize("score", [0.0, 1.0, 1e-12, -0.123456789, 0.30000000000000004])
