@@ -150,10 +150,9 @@ def conclude(
         for spec in pack.findings
     )
     evaluated = any(finding.score is not None for finding in findings)
-    reasons = {finding.reason for finding in findings}
     return Conclusion(
         findings=findings,
-        reason="" if evaluated else "; ".join(sorted(reasons)),
+        reason="" if evaluated else _why_nothing(pack, findings, study),
         completion=Completion.PARTIAL if accepted.unreadable else Completion.COMPLETE,
     )
 
@@ -251,6 +250,18 @@ def _find(
         evidence=_evidence(frames, scores),
         images_scored=len({frame.source.sop_instance_uid for frame in frames}),
     )
+
+
+def _why_nothing(pack: Pack, findings: Sequence[Finding], study: _Study) -> str:
+    """Return one reason for all findings, where there is one."""
+    rules = dict.fromkeys(
+        rule
+        for spec in pack.findings
+        for rule in ([spec.accepts] if spec.accepts else pack.manifest.accepts)
+    )
+    refused = study.accepted(list(rules)).refused
+    reasons = dict.fromkeys(finding.reason for finding in findings)
+    return refused or "; ".join(reasons)
 
 
 def _not_evaluated(spec: FindingSpec, reason: str) -> Finding:

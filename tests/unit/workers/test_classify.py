@@ -32,6 +32,7 @@ from workers.classify import (
     score_frames,
     zero_shot,
 )
+from workers.manifest import Accepts
 from workers.pack import LinearWeights, Pack
 
 DIMENSION = CONFIG.embedding
@@ -251,6 +252,17 @@ def test_a_study_out_of_scope_says_what_was_needed_and_what_was_found(
     )
     assert {f.reason for f in conclusion.findings} == {conclusion.reason}
     assert conclusion.completion is Completion.COMPLETE
+
+
+def test_a_study_that_no_finding_takes_has_one_reason(pack: Pack) -> None:
+    """The pack takes a CT of the neck, its findings do not: all that they need is said."""
+    broad = (*pack.manifest.accepts, Accepts(modality=("CT",)))
+    wider = replace(pack, manifest=replace(pack.manifest, accepts=broad))
+    conclusion = about(wider, embedded(source(1, modality="CT", body_part="NECK"), 5.0))
+    assert conclusion.reason == (
+        "no image of this study is accepted: needs DX or CR of CHEST, or CT of HEAD; "
+        "found CT of NECK"
+    )
 
 
 def unreadable(file: InputFile, reason: str = "no pixel data") -> Unreadable:
