@@ -84,5 +84,6 @@ def celery_app(broker_url: str) -> Celery:
         worker_enable_remote_control=False,
         worker_hijack_root_logger=False,
         worker_prefetch_multiplier=1,
+        worker_redirect_stdouts=False,
     )
     return app

@@ -20,15 +20,7 @@ def now() -> datetime:
 
 def priority_rules(settings: Settings) -> tuple[PriorityRule, ...]:
     """Return which instances are urgent: the site's rules, then the peers' own."""
-    rules = [
-        PriorityRule(
-            priority=rule.priority,
-            called_aet=rule.called_aet,
-            calling_aet=rule.calling_aet,
-            attributes={k: frozenset({v}) for k, v in rule.attributes.items()},
-        )
-        for rule in settings.priority_rules
-    ]
+    rules = [rule.rule for rule in settings.priority_rules]
     by_peer = [
         PriorityRule(priority=peer.priority, calling_aet=peer.aet)
         for peer in settings.peers

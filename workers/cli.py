@@ -127,6 +127,20 @@ def verify_pack(
         typer.echo(f"  {finding.meaning}: {point.name}, threshold {point.threshold:g}")
 
 
+@packs.command("train-demo")
+def train_demo_pack(
+    *,
+    out: Annotated[Path, typer.Option(help="A folder that is empty, or not there.")],
+    seed: Annotated[int, typer.Option(help="Everything follows from it.", min=0)] = 0,
+) -> None:
+    """Train the demo pack on synthetic phantoms: the same seed, the same weights."""
+    from workers.demo.build import train_demo
+
+    with Console(stderr=True).status("training the demo pack") as status:
+        pack = train_demo(out=out, seed=seed, progress=status.console.log)
+    typer.echo(f"{out}: {pack.name} {pack.version}, device UID {pack.device_uid}")
+
+
 def _settings(config: Path | None) -> Settings:
     settings = load_settings(config)
     configure_logs(style=settings.log.format, level=settings.log.level)
