@@ -53,6 +53,7 @@ def broker_command(socket: Path) -> list[str]:
         *("--appendonly", "no"),
         *("--maxmemory-policy", "noeviction"),
         *("--daemonize", "no"),
+        *("--loglevel", "warning"),
     ]
 
 

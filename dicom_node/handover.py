@@ -28,7 +28,7 @@ from dicom_node.ledger import (
 from dicom_node.ledger.leases import BATCHES, JOBS, Waiting, WorkTable
 from dicom_node.ledger.motion import Arriving
 from dicom_node.ledger.studies import happen
-from dicom_node.lifecycle import Event, Patience, Signals, completeness
+from dicom_node.lifecycle import Event, Patience, Signals, State, completeness
 
 log = structlog.get_logger(__name__)
 
@@ -120,14 +120,15 @@ class Handover:
         )
         return completeness(signals, self.pace.patience, now)
 
-    def _settle_arrival(self, one: Arriving, why: str, now: datetime, tx: Tx) -> None:
+    def _settle_arrival(
+        self, one: Arriving, why: str, now: datetime, tx: Tx
+    ) -> State | None:
         if motion.arrived_since(tx, one):
-            return
+            return None
         if results.has_images(tx, one.key):
-            happen(tx, one.key, Event.COMPLETE, detail=why, at=now)
-        else:
-            detail = "there is no image in it"
-            happen(tx, one.key, Event.NOTHING, detail=detail, at=now)
+            return happen(tx, one.key, Event.COMPLETE, detail=why, at=now)
+        detail = "there is no image in it"
+        return happen(tx, one.key, Event.NOTHING, detail=detail, at=now)
 
     def _open_revisions(self, now: datetime) -> None:
         with self.ledger.read() as tx:
@@ -135,14 +136,16 @@ class Handover:
         for key in ready:
             self._move(key, partial(self._open_revision, key, now))
 
-    def _open_revision(self, key: int, now: datetime, tx: Tx) -> None:
+    def _open_revision(self, key: int, now: datetime, tx: Tx) -> State | None:
         if key not in motion.embedded(tx, now=now, key=key):
-            return
+            return None
         outbox.address(tx, key, self.addresses, now=now)
         former = motion.revision_of(tx, key)
         number = results.open_revision(tx, key, self.packs, now=now)
         same = "unchanged, " if number == former else ""
-        happen(tx, key, Event.EMBEDDED, detail=f"{same}revision {number}", at=now)
+        return happen(
+            tx, key, Event.EMBEDDED, detail=f"{same}revision {number}", at=now
+        )
 
     def _settle_jobs(self, now: datetime) -> bool:
         with self.ledger.read() as tx:
@@ -151,15 +154,14 @@ class Handover:
             self._move(key, partial(self._settle_jobs_of, key, now))
         return bool(settled)
 
-    def _settle_jobs_of(self, key: int, now: datetime, tx: Tx) -> None:
+    def _settle_jobs_of(self, key: int, now: datetime, tx: Tx) -> State | None:
         """Send what was concluded, also where another pack could not be run."""
         if key not in motion.concluded(tx, key=key):
-            return
+            return None
         outbox.address(tx, key, self.addresses, now=now)
         if detail := results.failure(tx, key):
-            happen(tx, key, Event.FAILED, detail=detail, at=now)
-        else:
-            happen(tx, key, Event.CONCLUDED, detail="", at=now)
+            return happen(tx, key, Event.FAILED, detail=detail, at=now)
+        return happen(tx, key, Event.CONCLUDED, detail="", at=now)
 
     def _settle_deliveries(self, now: datetime) -> None:
         with self.ledger.read() as tx:
@@ -167,23 +169,25 @@ class Handover:
         for key in settled:
             self._move(key, partial(self._settle_deliveries_of, key, now))
 
-    def _settle_deliveries_of(self, key: int, now: datetime, tx: Tx) -> None:
+    def _settle_deliveries_of(self, key: int, now: datetime, tx: Tx) -> State | None:
         if key not in motion.delivered(tx, key=key):
-            return
+            return None
         if detail := outbox.refusal(tx, key):
-            happen(tx, key, Event.UNDELIVERED, detail=detail, at=now)
-        else:
-            happen(tx, key, Event.DELIVERED, detail="", at=now)
+            return happen(tx, key, Event.UNDELIVERED, detail=detail, at=now)
+        return happen(tx, key, Event.DELIVERED, detail="", at=now)
 
-    def _move(self, key: int, step: Callable[[Tx], None]) -> None:
+    def _move(self, key: int, step: Callable[[Tx], State | None]) -> None:
         """Take the step with one study; a fault there holds up no other study."""
         try:
             with self.ledger.write() as tx:
-                step(tx)
+                state = step(tx)
         except LedgerBusyError:
             raise
         except Exception:
             log.exception("study_not_moved", study=key)
+        else:
+            if state is not None:
+                log.info("study_moved", study=key, state=state)
 
     def _form_batches(self) -> None:
         limits = self.pace.limits

@@ -196,7 +196,9 @@ def _conclude(lease: Lease, equipped: Equipped, bench: Bench) -> None:
     encoded = write(result, job, bench)
     stored = [_keep(one, bench.objects) for one in encoded]
     with bench.ledger.write() as tx:
-        results.settle_job(tx, lease, result, stored, now=bench.clock())
+        settled = results.settle_job(tx, lease, result, stored, now=bench.clock())
+    if settled:
+        log.info("study_concluded", study_uid=job.study_uid, revision=job.revision)
 
 
 def classify(job: JobInput, equipped: Equipped, bench: Bench) -> Result:
