@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from dicom_node.domain import Sha256
 from dicom_node.errors import Transient
+from workers.decoding.process import READY
 from workers.policy import Preprocessing
 from workers.preprocess import channels
 
-READY = b"ready"
 FRAMES_PER_REQUEST = 16
 START_LIMIT_S = 120.0
 FALSE_STARTS = 3
