@@ -131,13 +131,22 @@ def concluded(tx: Connection, *, key: int | None = None) -> list[int]:
 
 def delivered(tx: Connection, *, key: int | None = None) -> list[int]:
     """Return studies of whose current revision no delivery is left to try."""
+    sent_of = study.alias()  # not correlated: what waits is looked through once
     waiting = (
-        select(delivery.c.id)
+        select(revision.c.study_id)
         .select_from(delivery.join(artefact).join(job).join(revision))
-        .where(_current, delivery.c.state == WAITING)
-        .correlate(study)
+        .join(
+            sent_of,
+            and_(
+                sent_of.c.id == revision.c.study_id,
+                sent_of.c.revision == revision.c.number,
+            ),
+        )
+        .where(delivery.c.state == WAITING)
     )
-    return _keys(tx, State.DELIVERING, key, ~exists(waiting))
+    if key is not None:
+        waiting = waiting.where(revision.c.study_id == key)
+    return _keys(tx, State.DELIVERING, key, study.c.id.not_in(waiting))
 
 
 _current = and_(

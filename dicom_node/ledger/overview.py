@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Label, and_, case, func, select
+from sqlalchemy import Connection, and_, case, func, select
 
 from dicom_node.domain import Flag, Priority, StudyUid
 from dicom_node.ledger.outbox import DELIVERED
@@ -67,13 +67,13 @@ def studies(
         select(
             *study.c,
             revision.c.last_image_at,
+            job.c.id.label("job"),
             job.c.pack,
             job.c.flag,
             job.c.urgency,
             job.c.top_finding,
             job.c.top_score,
             job.c.top_threshold,
-            _last_delivery(),
         )
         .outerjoin(
             revision,
@@ -96,7 +96,11 @@ def studies(
         query = query.where(study.c.study_uid == study_uid)
     rows = tx.execute(query).all()
     contents = _contents(tx, [row.id for row in rows])
-    return [_line(row, *contents.get(row.id, ((), 0))) for row in rows]
+    delivered = _last_deliveries(tx, [row.job for row in rows if row.job])
+    return [
+        _line(row, *contents.get(row.id, ((), 0)), delivered_at=delivered.get(row.job))
+        for row in rows
+    ]
 
 
 def journal(tx: Connection, study_uid: str | None, *, limit: int) -> list[JournalLine]:
@@ -117,15 +121,14 @@ def journal(tx: Connection, study_uid: str | None, *, limit: int) -> list[Journa
     ]
 
 
-def _last_delivery() -> Label[datetime | None]:
-    return (
-        select(func.max(delivery.c.delivered_at))
+def _last_deliveries(tx: Connection, jobs: Sequence[int]) -> dict[int, datetime]:
+    query = (
+        select(artefact.c.job_id, func.max(delivery.c.delivered_at))
         .join(artefact, artefact.c.id == delivery.c.artefact_id)
-        .where(artefact.c.job_id == job.c.id, delivery.c.state == DELIVERED)
-        .correlate(job)
-        .scalar_subquery()
-        .label("delivered")
+        .where(artefact.c.job_id.in_(jobs), delivery.c.state == DELIVERED)
+        .group_by(artefact.c.job_id)
     )
+    return {row[0]: row[1] for row in tx.execute(query)}
 
 
 def _contents(
@@ -144,10 +147,16 @@ def _contents(
     return found
 
 
-def _line(row: Any, modalities: tuple[str, ...], instances: int) -> StudyLine:
+def _line(
+    row: Any,
+    modalities: tuple[str, ...],
+    instances: int,
+    *,
+    delivered_at: datetime | None,
+) -> StudyLine:
     seconds = None
-    if row.delivered is not None:
-        seconds = (row.delivered - row.last_image_at).total_seconds()
+    if delivered_at is not None:
+        seconds = (delivered_at - row.last_image_at).total_seconds()
     return StudyLine(
         study_uid=row.study_uid,
         state=State(row.state),

@@ -106,7 +106,7 @@ version = Table(
     "version",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("study_id", ForeignKey("study.id"), nullable=False, index=True),
+    Column("study_id", ForeignKey("study.id"), nullable=False),
     Column("sop_instance_uid", String(64), nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("current", Boolean, nullable=False),
@@ -130,6 +130,7 @@ version = Table(
     Column("called_aet", Words, nullable=False),
     Column("address", Words, nullable=False),
     UniqueConstraint("sop_instance_uid", "sha256"),
+    Index("ix_version_study_id", "study_id", "current", "analysis"),
 )
 
 embedding = Table(

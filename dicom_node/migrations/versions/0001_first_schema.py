@@ -119,7 +119,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("version", schema=None) as batch_op:
         batch_op.create_index(
-            batch_op.f("ix_version_study_id"), ["study_id"], unique=False
+            "ix_version_study_id", ["study_id", "current", "analysis"], unique=False
         )
 
     op.create_table(
@@ -281,7 +281,7 @@ def downgrade() -> None:
 
     op.drop_table("embedding")
     with op.batch_alter_table("version", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_version_study_id"))
+        batch_op.drop_index("ix_version_study_id")
 
     op.drop_table("version")
     op.drop_table("revision")
