@@ -19,15 +19,24 @@ from types import FrameType
 
 import structlog
 
-from dicom_node.errors import Transient
+from dicom_node.errors import Permanent, Transient
 
 log = structlog.get_logger(__name__)
 
 STOP_TIMEOUT_S = 20.0
 RESTART_DELAY_S = 1.0
+LONGEST_DELAY_S = 30.0
+SETTLED_S = 60.0
+"""A child that lived so long is started again without further delay."""
+HOPELESS = 2
+"""Exit status of a child that cannot work as things are: a setting, a missing file."""
 POLL_S = 0.1
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
+
+
+class ChildHopelessError(Permanent):
+    """A child said that it cannot run; starting it again would change nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +66,8 @@ class Supervisor:
         self._children = tuple(children)
         self._environ = dict(environ)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._started: dict[str, float] = {}
+        self._delays: dict[str, float] = {}
         self._stopping = False
 
     def run(self) -> None:
@@ -84,6 +95,7 @@ class Supervisor:
             preexec_fn=partial(_die_with, os.getpid()),  # noqa: PLW1509 - there are no threads here
         )
         self._running[child.name] = process
+        self._started[child.name] = time.monotonic()
         if child.ready is not None:
             child.ready(process)
 
@@ -93,8 +105,25 @@ class Supervisor:
             if code is not None and not self._stopping:
                 log.error("child_ended", child=child.name, exit_code=code)
                 _end_session(self._running[child.name])
-                time.sleep(RESTART_DELAY_S)
+                if code == HOPELESS:
+                    raise ChildHopelessError(
+                        f"the {child.name} cannot run: its last words say why"
+                    )
+                self._pause(child)
                 self._start_again(child)
+
+    def _pause(self, child: Child) -> None:
+        """Wait longer each time that the child ends soon after its start."""
+        now = time.monotonic()
+        lived_s = now - self._started[child.name]
+        delay_s = self._delays.get(child.name, RESTART_DELAY_S)
+        self._delays[child.name] = (
+            RESTART_DELAY_S
+            if lived_s > SETTLED_S
+            else min(2 * delay_s, LONGEST_DELAY_S)
+        )
+        while not self._stopping and time.monotonic() < now + delay_s:
+            time.sleep(POLL_S)
 
     def _start_again(self, child: Child) -> None:
         """Start it once more; if it is not ready, it will have ended by itself."""

@@ -1,5 +1,6 @@
 """A whole pacsight for tests: ``pacsight up`` with its own folder, ports and PACS."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -62,6 +63,7 @@ class Running:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=end_with_parent,  # noqa: PLW1509 - no thread holds a lock here
             )
         try:
             self.until(self._answers, "the node to answer")
@@ -162,6 +164,11 @@ def send_folder(folder: Path, port: int, *options: str) -> None:
     said = report.read_text()
     taken = said.count("DIMSE Status  : 0x0000 (Success)")
     assert taken == len(list(folder.iterdir())), said
+
+
+def end_with_parent() -> None:
+    """Let the kernel end this process where its parent ends."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def descendants(pid: int) -> set[int]:

@@ -18,11 +18,12 @@ from rich.console import Console
 from dicom_node import cli as node_cli
 from dicom_node.cli import ConfigOption, JsonOption
 from dicom_node.config import Settings, load_settings
-from dicom_node.errors import PacsightError
+from dicom_node.errors import PacsightError, Transient
 from dicom_node.lifecycle import State
 from dicom_node.logs import configure_logs
 
-USAGE_ERROR = 2
+PERMANENT, TRANSIENT = 2, 75
+"""Exit codes: what will not work however often it is tried, and EX_TEMPFAIL."""
 
 app = typer.Typer(
     name="pacsight",
@@ -37,12 +38,12 @@ node_cli.register(app)
 
 
 def main() -> None:
-    """Run the command line: errors of ours are one sentence and exit code 2."""
+    """Run the command line: errors of ours are one sentence and an exit code."""
     try:
         app()
     except PacsightError as error:
         typer.echo(f"pacsight: {error}", err=True)
-        sys.exit(USAGE_ERROR)
+        sys.exit(TRANSIENT if isinstance(error, Transient) else PERMANENT)
 
 
 @app.command()
