@@ -112,7 +112,7 @@ class Sandbox:
 def main() -> int:
     """Run the sandbox and return its exit status."""
     arguments = _arguments()
-    console = Console(width=min(WIDTH, Console().width), highlight=False)
+    console = Console(width=WIDTH, highlight=False)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     done: list[int] = []
@@ -230,9 +230,11 @@ def _run(sandbox: Sandbox, console: Console) -> int:
         studies = _make(sandbox, bars)
         _await_services(sandbox, bars)
         lines = _send_and_watch(sandbox, studies, bars)
+    console.print()
     console.print(study_table(studies, lines, width=console.width))
     found = _faults(sandbox, studies)
-    _conclude(sandbox, studies, lines, found, console)
+    console.print(_judge(sandbox, studies, found), soft_wrap=True)
+    console.print(f"\n{_addresses(sandbox, lines[0].study_uid)}", soft_wrap=True)
     return 1 if found else 0
 
 
@@ -320,45 +322,42 @@ def _faults(sandbox: Sandbox, studies: Sequence[Study]) -> list[str]:
     return faults(studies, fetch, packs=packs)
 
 
-def _conclude(
-    sandbox: Sandbox,
-    studies: Sequence[Study],
-    lines: Sequence[StudyLine],
-    found: Sequence[str],
-    console: Console,
-) -> None:
-    """Say whether all is there, and where to look at it."""
+def _judge(sandbox: Sandbox, studies: Sequence[Study], found: Sequence[str]) -> str:
+    """Return what the figures mean, and whether everything is there."""
     where = "Orthanc" if sandbox.orthanc else f"{_short(sandbox.folder)}/results"
-    console.print(
-        "\n[dim]s: seconds from the last image to the last object stored in"
-        f" {where},\nthe quiet period included. The scores are those of a"
-        " demonstration pack, which was\ntrained on synthetic phantoms only.[/]\n"
+    legend = (
+        f"[dim]s: seconds from the last image to the last object in {where}, the quiet"
+        " period\nincluded. The scores are those of a demonstration pack, trained on"
+        " synthetic\nphantoms only.[/]"
     )
-    if found:
-        console.print(f"[bold red]{where} does not have what it should:[/]")
-        for fault in found:
-            console.print(f"  {fault}")
-        console.print(f"See {sandbox.pacsight.log}", soft_wrap=True)
-    else:
-        console.print(
-            f"[green]{where} has one current SR and one secondary capture for each of"
-            f" {len(studies)} studies.[/]"
+    if not found:
+        return (
+            f"\n{legend}\n\n[green]{where} has one current SR and one secondary capture"
+            f" for each of {len(studies)} studies.[/]"
         )
+    faults = "\n".join(f"  {fault}" for fault in found)
+    return (
+        f"\n{legend}\n\n[bold red]{where} does not have what it should:[/]\n{faults}\n"
+        f"See {sandbox.pacsight.log}"
+    )
+
+
+def _addresses(sandbox: Sandbox, most_urgent: StudyUid) -> str:
+    """Return where to look at what came of it."""
+    folder = _short(sandbox.folder)
     pacsight = _short(Path(sys.executable).with_name("pacsight"))
-    config = _short(sandbox.config)
-    rows = {"the ledger": f"{pacsight} studies --config {config}"}
+    rows = {
+        "the ledger": f"{pacsight} studies --config {_short(sandbox.config)}",
+        "what was said": f"{folder}/*.log",
+    }
     if sandbox.orthanc:
         page = f"{sandbox.orthanc_url}/app/explorer.html"
-        urgent = OrthancApiClient(sandbox.orthanc_url).studies.lookup(
-            lines[0].study_uid
-        )
-        rows = {"most urgent": f"{page}#study?uuid={urgent}", "all": page, **rows}
+        study = OrthancApiClient(sandbox.orthanc_url).studies.lookup(most_urgent)
+        pages = {"the most urgent": f"{page}#study?uuid={study}", "all studies": page}
+        rows = pages | rows
     else:
-        rows = {"reports": f"{_short(sandbox.folder)}/results", **rows}
-    rows["logs"] = f"{_short(sandbox.folder)}/*.log"
-    console.print()
-    for name, value in rows.items():
-        console.print(f"  {name:<12} {value}", soft_wrap=True)
+        rows = {"the reports": f"{folder}/results"} | rows
+    return "\n".join(f"  {name:<16} {value}" for name, value in rows.items())
 
 
 def _stay(sandbox: Sandbox, console: Console) -> None:

@@ -15,7 +15,7 @@ PHANTOMS = (
     ("chest-pneumothorax", "pneumothorax", 2),
     ("chest-effusion", "effusion", 4),
     ("chest-nodule", "nodule", 1),
-    ("chest-enlarged-heart", "enlarged_heart", 5),
+    ("chest-large-heart", "enlarged_heart", 5),
     ("head-normal", "head_normal", 1),
     ("head-haemorrhage", "haemorrhage", 1),
 )
@@ -53,7 +53,7 @@ def write_study(name: str, folder: Path) -> Study:
     files = []
     for number, instance in enumerate(instances, start=1):
         path = here / f"{number:03d}.dcm"
-        instance.save_as(path)
+        instance.save_as(path, enforce_file_format=True)
         files.append(path)
     return Study(
         name=name,

@@ -15,13 +15,17 @@ def study_table(
 ) -> Table:
     """Return one row a study and pack, in the order of the lines."""
     by_uid = {study.study_uid: study for study in studies}
-    table = Table(box=None, pad_edge=False, header_style="bold", width=width)
-    table.add_column("\nstudy", no_wrap=True)
-    table.add_column("\nmodality", no_wrap=True)
-    table.add_column("\nflag", no_wrap=True)
+    table = Table(
+        box=None,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        header_style="bold",
+        width=width,
+    )
+    for name in ("study", "modality", "flag"):
+        table.add_column(f"\n{name}", no_wrap=True)
     table.add_column("\ntop finding", ratio=1)
-    table.add_column("\nscore", justify="right", no_wrap=True)
-    table.add_column("\nthreshold", justify="right", no_wrap=True)
+    table.add_column("score /\nthreshold", justify="right", no_wrap=True)
     table.add_column("\ns", justify="right", no_wrap=True)
     for line in lines:
         study = by_uid[line.study_uid]
@@ -33,11 +37,13 @@ def study_table(
             study.modality,
             flag,
             line.finding,
-            *(_number(value, 2) for value in (line.score, line.threshold)),
-            _number(line.seconds, 1),
+            _score(line),
+            "" if line.seconds is None else f"{line.seconds:.1f}",
         )
     return table
 
 
-def _number(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
+def _score(line: StudyLine) -> str:
+    if line.score is None or line.threshold is None:
+        return ""
+    return f"{line.score:.2f}/{line.threshold:.2f}"
