@@ -87,14 +87,31 @@ class Handover:
         """
         busy = self.open_studies()
         now = self.clock()
+        self._give_up(now)
         self._settle_arrivals(busy, now)
         self._open_revisions(now)
         concluded = self._settle_jobs(now)
         self._settle_deliveries(now)
         self._form_batches()
-        self._give_up(now)
         self._dispatch(now)
         return concluded
+
+    def _give_up(self, now: datetime) -> None:
+        tries = self.pace.attempts
+        with self.ledger.read() as tx:
+            worn = [
+                key
+                for table in (BATCHES, JOBS)
+                for key in leases.exhausted(tx, table, now=now, attempts=tries)
+            ]
+        if not worn:
+            return
+        detail = f"begun {tries} times, never finished"
+        with self.ledger.write() as tx:
+            batches = leases.give_up(tx, BATCHES, now=now, attempts=tries)
+            jobs = leases.give_up(tx, JOBS, now=now, attempts=tries)
+            work.give_up_batches(tx, batches, now=now)
+            results.fail_jobs(tx, jobs, detail=detail, now=now)
 
     def _settle_arrivals(self, busy: Collection[StudyUid], now: datetime) -> None:
         with self.ledger.read() as tx:
@@ -203,23 +220,6 @@ class Handover:
         if batches:
             with self.ledger.write() as tx:
                 work.add_batches(tx, batches)
-
-    def _give_up(self, now: datetime) -> None:
-        tries = self.pace.attempts
-        with self.ledger.read() as tx:
-            worn = [
-                key
-                for table in (BATCHES, JOBS)
-                for key in leases.exhausted(tx, table, now=now, attempts=tries)
-            ]
-        if not worn:
-            return
-        detail = f"begun {tries} times, never finished"
-        with self.ledger.write() as tx:
-            batches = leases.give_up(tx, BATCHES, now=now, attempts=tries)
-            jobs = leases.give_up(tx, JOBS, now=now, attempts=tries)
-            work.give_up_batches(tx, batches, now=now)
-            results.fail_jobs(tx, jobs, detail=detail, now=now)
 
     def _dispatch(self, now: datetime) -> None:
         try:
