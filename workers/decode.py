@@ -9,7 +9,6 @@ Knows PS3.5 (encoding) and which attributes of PS3.3 matter; what they do to the
 stands in `workers.preprocess`.
 """
 
-import math
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -18,13 +17,12 @@ from errno import EACCES, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EPERM
 from hashlib import sha256
 from pathlib import Path
 from struct import unpack
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.pixels.decoders.base import Decoder, get_decoder
-from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import (
     UID,
@@ -40,6 +38,19 @@ from pydicom.uid import (
 
 from dicom_node.domain import Sha256
 from dicom_node.errors import PacsightError, Permanent, Transient
+from workers.facts import (
+    Lut,
+    Palette,
+    Rescale,
+    VoiWindow,
+    aspect_of,
+    group_of,
+    lut_of,
+    padding_of,
+    palette_of,
+    rescale_of,
+    windows_of,
+)
 
 Pixels = NDArray[Any]
 """(H, W) stored values, or (H, W, 3) RGB; integer or float of any width."""
@@ -62,59 +73,8 @@ _CODECS: tuple[tuple[Collection[str], tuple[str, ...]], ...] = (
 )
 
 _LASTING = (None, ENOENT, ENOTDIR, EISDIR, EACCES, EPERM, ELOOP, ENAMETOOLONG)
-_INT16_MAX = 0x7FFF
-_UINT8_MAX = 0xFF
 _PYDICOM_SAYS = "Unable to decode as exceptions were raised by all available plugins: "
 _REASON_LENGTH = 200
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Lut:
-    """A lookup table of the Modality or VOI LUT module (PS3.3 C.11.1.1, C.11.2.1.1).
-
-    Parameters
-    ----------
-    first
-        The input that maps to the first entry; smaller ones do too, and inputs past
-        the end map to the last.
-    bits
-        Of each entry.
-    """
-
-    first: int
-    bits: int
-    entries: NDArray[np.uint16]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Palette:
-    """Colours by stored value: entries (n, 3) uint8 (PS3.3 C.7.6.3.1.5)."""
-
-    first: int
-    entries: NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rescale:
-    """Modality units = stored value * slope + intercept (PS3.3 C.11.1.1.2)."""
-
-    slope: float = 1.0
-    intercept: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VoiWindow:
-    """A window of the header, in modality units (PS3.3 C.11.2.1.2).
-
-    Parameters
-    ----------
-    function
-        LINEAR, LINEAR_EXACT or SIGMOID.
-    """
-
-    center: float
-    width: float
-    function: str = "LINEAR"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -334,11 +294,11 @@ def _decoded(header: Dataset, frame: int, pixels: Pixels, photometric: str) -> D
     if not pixels.size:
         raise Permanent("the image has no rows or no columns")
     signed = pixels.dtype.kind == "i"
-    transform = _macro(header, frame, "PixelValueTransformationSequence")
-    rescale = _rescale(transform)
-    modality_lut = _lut(transform, "ModalityLUTSequence", signed=signed)
-    padding = _padding(header)
-    voi = _macro(header, frame, "FrameVOILUTSequence")
+    transform = group_of(header, frame, "PixelValueTransformationSequence")
+    rescale = rescale_of(transform)
+    modality_lut = lut_of(transform, "ModalityLUTSequence", signed=signed)
+    padding = padding_of(header)
+    voi = group_of(header, frame, "FrameVOILUTSequence")
     meaning = (photometric, pixels.shape, pixels.dtype.str, rescale, padding)
     return Decoded(
         pixels=pixels,
@@ -347,103 +307,13 @@ def _decoded(header: Dataset, frame: int, pixels: Pixels, photometric: str) -> D
         modality=str(header.get("Modality") or "").upper(),
         rescale=rescale,
         modality_lut=modality_lut,
-        voi_lut=_lut(voi, "VOILUTSequence", signed=signed),
-        windows=_windows(voi),
+        voi_lut=lut_of(voi, "VOILUTSequence", signed=signed),
+        windows=windows_of(voi),
         padding=padding,
-        palette=_palette(header) if photometric == "PALETTE COLOR" else None,
-        aspect=_aspect(header, frame),
+        palette=palette_of(header) if photometric == "PALETTE COLOR" else None,
+        aspect=aspect_of(header, frame),
         digest=_digest(repr(meaning), modality_lut, pixels),
     )
-
-
-def _macro(header: Dataset, frame: int, keyword: str) -> Dataset:
-    """Return where a frame's attributes stand (PS3.3 C.7.6.16).
-
-    In its own functional group, in the one that all frames share, or in the data set.
-    """
-    own = header.get("PerFrameFunctionalGroupsSequence") or ()
-    shared = header.get("SharedFunctionalGroupsSequence") or ()
-    groups = [*own[frame : frame + 1], *shared[:1]]
-    for group in groups:
-        if group.get(keyword):
-            return cast("Dataset", group[keyword][0])
-    return header
-
-
-def _rescale(item: Dataset) -> Rescale:
-    slope = _number(item.get("RescaleSlope"))
-    intercept = _number(item.get("RescaleIntercept"))
-    # a slope of 0 would leave nothing to see: taken for the mistake that it is
-    return Rescale(slope=slope or 1.0, intercept=intercept or 0.0)
-
-
-def _lut(item: Dataset, keyword: str, *, signed: bool) -> Lut | None:
-    sequence = item.get(keyword)
-    if not sequence or not sequence[0].get("LUTData"):
-        return None
-    count, first, bits = (int(number) for number in sequence[0].LUTDescriptor)
-    if signed and first > _INT16_MAX:  # an SS that was written as a US
-        first -= 1 << 16
-    data = sequence[0].LUTData
-    if isinstance(data, bytes):
-        order = ">" if sequence[0].original_encoding[1] is False else "<"
-        wide = len(data) >= 2 * (count or 1 << 16)
-        entries = np.frombuffer(data, dtype=f"{order}u2" if wide else "u1")
-    else:
-        entries = np.atleast_1d(np.asarray(data, dtype=np.int64))
-    entries = entries[: count or 1 << 16].astype(np.uint16)
-    return Lut(first=first, bits=bits, entries=entries)
-
-
-def _windows(item: Dataset) -> tuple[VoiWindow, ...]:
-    function = str(item.get("VOILUTFunction") or "LINEAR").upper()
-    pairs = zip(
-        _numbers(item.get("WindowCenter")),
-        _numbers(item.get("WindowWidth")),
-        strict=False,
-    )
-    return tuple(
-        VoiWindow(center=center, width=width, function=function)
-        for center, width in pairs
-    )
-
-
-def _padding(header: Dataset) -> tuple[float, float] | None:
-    """Return the stored values that are no image (PS3.3 C.7.5.1.1.2)."""
-    value = _number(header.get("PixelPaddingValue"))
-    if value is None:
-        return None
-    limit = _number(header.get("PixelPaddingRangeLimit"))
-    other = value if limit is None else limit
-    return min(value, other), max(value, other)
-
-
-def _palette(header: Dataset) -> Palette:
-    """Return the palette with 8 bits a colour, segments expanded (PS3.3 C.7.9.2)."""
-    count, first, bits = (
-        int(number) for number in header.RedPaletteColorLookupTableDescriptor
-    )
-    count = count or 1 << 16
-    indices = np.arange(first, first + count, dtype=np.int32)
-    colours = apply_color_lut(indices, header)[:, :3]
-    if bits > 8 and colours.max(initial=0) > _UINT8_MAX:  # noqa: PLR2004 - a byte
-        colours = colours >> (bits - 8)
-    return Palette(first=first, entries=colours.astype(np.uint8))
-
-
-def _aspect(header: Dataset, frame: int) -> float:
-    """Return pixel height over width (PS3.3 C.7.6.3.1.7, 10.7.1.3)."""
-    measures = _macro(header, frame, "PixelMeasuresSequence")
-    for item, keyword in (
-        (header, "PixelAspectRatio"),
-        (measures, "PixelSpacing"),
-        (header, "ImagerPixelSpacing"),
-        (header, "NominalScannedPixelSpacing"),
-    ):
-        pair = _numbers(item.get(keyword))
-        if len(pair) == 2 and min(pair) > 0:  # noqa: PLR2004 - height and width
-            return pair[0] / pair[1]
-    return 1.0
 
 
 def _digest(meaning: str, lut: Lut | None, pixels: Pixels) -> Sha256:
@@ -453,23 +323,6 @@ def _digest(meaning: str, lut: Lut | None, pixels: Pixels) -> Sha256:
         digest.update(lut.entries.data)
     digest.update(np.ascontiguousarray(pixels).data)
     return Sha256(digest.hexdigest())
-
-
-def _numbers(value: Any) -> tuple[float, ...]:
-    """Return the finite numbers of an element, none if one of them is not."""
-    if value is None or value == "":
-        return ()
-    values = [value] if isinstance(value, (str, int, float)) else list(value)
-    try:
-        numbers = tuple(float(item) for item in values)
-    except (TypeError, ValueError):
-        return ()
-    return numbers if all(math.isfinite(number) for number in numbers) else ()
-
-
-def _number(value: Any) -> float | None:
-    numbers = _numbers(value)
-    return numbers[0] if numbers else None
 
 
 @contextmanager

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from workers.decode import Decoded, Lut, Palette, VoiWindow
+from workers.decode import Decoded
+from workers.facts import Lut, Palette, VoiWindow
 from workers.policy import Method, Percentiles, Preprocessing, Voi, Window
 
 Grey = NDArray[np.uint8]

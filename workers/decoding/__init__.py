@@ -1,14 +1,14 @@
 """Decode and preprocess in processes of their own: a bad file costs itself alone.
 
-`pool` is the side of the worker, `process` what runs in the processes. They speak JSON
+`pool` and `child` are the side of the worker, `process` is what runs. They speak JSON
 and raw pixels over a socket, never pickles: what comes out of a process that a hostile
 file has taken over is still only data.
 """
 
+from workers.decoding.child import Failure
 from workers.decoding.pool import (
     DecodedInput,
     DecodePool,
-    Failure,
     FrameInput,
     Outcome,
     Shown,

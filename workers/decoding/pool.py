@@ -1,18 +1,12 @@
 """The worker's side of the decode processes: who does what, and what became of it."""
 
-import json
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Self
 
@@ -21,25 +15,12 @@ from numpy.typing import NDArray
 
 from dicom_node.domain import Sha256
 from dicom_node.errors import Transient
-from workers.decoding.process import READY
+from workers.decoding.child import Child, Failure, Frame, Request
 from workers.policy import Preprocessing
 from workers.preprocess import channels
 
 FRAMES_PER_REQUEST = 16
-START_LIMIT_S = 120.0
 FALSE_STARTS = 3
-STOP_LIMIT_S = 2.0
-EXIT_LIMIT_S = 0.2
-ALARM_MARGIN_S = 10.0
-
-# numpy's thread pool takes memory from the limit and is of no use to one frame
-_BOOT = """
-import os, sys
-os.putenv("OPENBLAS_NUM_THREADS", "1")
-sys.path[:] = sys.argv[4:]
-from workers.decoding.process import main
-main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,14 +63,6 @@ class Shown:
     aspect: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """Why a frame could not be decoded; transient if it may go well another time."""
-
-    reason: str
-    transient: bool = False
-
-
 Outcome = DecodedInput | Failure
 
 
@@ -115,7 +88,7 @@ class DecodePool:
         self._memory_bytes = memory_bytes
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
-        self._children: list[_Child] = []
+        self._children: list[Child] = []
         self._false_starts = 0
         self._fill()
 
@@ -165,7 +138,7 @@ class DecodePool:
 
     def _run(
         self, inputs: Sequence[FrameInput], policy: str | None
-    ) -> list["_Frame | Failure"]:
+    ) -> list[Frame | Failure]:
         with self._lock:
             job = _Job(_requests(inputs, policy, self._processes))
             try:
@@ -192,7 +165,7 @@ class DecodePool:
                 job.fail(child, f"decoding it took longer than {self._timeout_s:g} s")
                 self._lose(child, "they take too long")
 
-    def _hear(self, child: "_Child", job: "_Job") -> None:
+    def _hear(self, child: Child, job: "_Job") -> None:
         try:
             outcome = child.receive()
         except (EOFError, OSError, ValueError, KeyError, TypeError):
@@ -200,12 +173,14 @@ class DecodePool:
             job.retry_or_fail(child, f"decoding it ended its process ({cause})")
             self._lose(child, cause)
             return
-        if outcome is not None:
+        if outcome is None:
+            self._false_starts = 0
+        else:
             job.settle(child, outcome)
 
-    def _lose(self, child: "_Child", cause: str) -> None:
+    def _lose(self, child: Child, cause: str) -> None:
         """Do without a process, but not without end if none ever gets started."""
-        self._false_starts = 0 if child.ready else self._false_starts + 1
+        self._false_starts += not child.ready
         self._discard(child)
         if self._false_starts == FALSE_STARTS:
             self._false_starts = 0
@@ -213,10 +188,10 @@ class DecodePool:
 
     def _fill(self) -> None:
         while len(self._children) < self._processes:
-            child = _Child(memory_bytes=self._memory_bytes, timeout_s=self._timeout_s)
+            child = Child(memory_bytes=self._memory_bytes, timeout_s=self._timeout_s)
             self._children.append(child)
 
-    def _discard(self, *children: "_Child") -> None:
+    def _discard(self, *children: Child) -> None:
         for child in children:
             self._children.remove(child)
             child.pipe.close()
@@ -224,50 +199,15 @@ class DecodePool:
             child.end()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Frame:
-    """What a process made of a frame: (H, W) or (H, W, 3) uint8."""
-
-    pixels: NDArray[np.uint8]
-    digest: Sha256
-    aspect: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Request:
-    """Frames of one file, and where their outcomes belong.
-
-    Parameters
-    ----------
-    suspect
-        Whether a process has ended on the first of them before.
-    """
-
-    path: Path
-    policy: str | None
-    frames: tuple[int, ...]
-    places: tuple[int, ...]
-    suspect: bool = False
-
-    def part(self, start: int, stop: int, *, suspect: bool = False) -> "_Request":
-        """Return the request for some of the frames."""
-        return replace(
-            self,
-            frames=self.frames[start:stop],
-            places=self.places[start:stop],
-            suspect=suspect,
-        )
-
-
 def _requests(
     inputs: Sequence[FrameInput], policy: str | None, processes: int
-) -> list[_Request]:
+) -> list[Request]:
     """Return runs of frames of one file, short enough to keep every process busy."""
     longest = min(FRAMES_PER_REQUEST, max(1, -(-len(inputs) // processes)))
     requests = []
     for path, run in groupby(enumerate(inputs), key=lambda item: item[1].path):
         places, items = zip(*run, strict=True)
-        whole = _Request(
+        whole = Request(
             path=path,
             policy=policy,
             frames=tuple(item.frame for item in items),
@@ -281,17 +221,17 @@ def _requests(
 class _Job:
     """The work of one call: what is still to be handed out, and what is settled."""
 
-    def __init__(self, requests: Iterable[_Request]) -> None:
+    def __init__(self, requests: Iterable[Request]) -> None:
         self.pending = deque(requests)
-        self.outcomes: dict[int, _Frame | Failure] = {}
+        self.outcomes: dict[int, Frame | Failure] = {}
 
-    def settle(self, child: "_Child", outcome: "_Frame | Failure") -> None:
+    def settle(self, child: Child, outcome: Frame | Failure) -> None:
         """Note the outcome of the frame that `child` is at."""
         if child.request is not None:
             self.outcomes[child.request.places[child.position]] = outcome
             child.advance()
 
-    def fail(self, child: "_Child", reason: str) -> None:
+    def fail(self, child: Child, reason: str) -> None:
         """Give up the frame that `child` is at, and hand out the others again."""
         request, position = child.request, child.position
         if request is None:
@@ -299,7 +239,7 @@ class _Job:
         self.outcomes[request.places[position]] = Failure(reason=reason)
         self._again(request.part(position + 1, len(request.frames)))
 
-    def retry_or_fail(self, child: "_Child", reason: str) -> None:
+    def retry_or_fail(self, child: Child, reason: str) -> None:
         """Try once more, alone, the frame at which `child` ended.
 
         A process may have been ended by something else, such as a machine that is out
@@ -314,102 +254,6 @@ class _Job:
         self._again(request.part(position + 1, len(request.frames)))
         self._again(request.part(position, position + 1, suspect=True))
 
-    def _again(self, request: _Request) -> None:
+    def _again(self, request: Request) -> None:
         if request.frames:
             self.pending.appendleft(request)
-
-
-class _Child:
-    """A decode process, as its worker sees it.
-
-    Attributes
-    ----------
-    request, position
-        What it is at; None where it has nothing to do.
-    ready
-        Whether it has started.
-    deadline
-        By when it has to say something, on the monotonic clock.
-    """
-
-    def __init__(self, *, memory_bytes: int, timeout_s: float) -> None:
-        ours, theirs = socket.socketpair()
-        self._timeout_s = timeout_s
-        with theirs:
-            arguments = (theirs.fileno(), memory_bytes, timeout_s + ALARM_MARGIN_S)
-            self._process = subprocess.Popen(  # noqa: S603 - this very Python
-                [sys.executable, "-I", "-W", "ignore", "-c", _BOOT]
-                + [str(argument) for argument in arguments]
-                + sys.path,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # a Ctrl-C is its worker's to handle
-            )
-        self.pipe = Connection(ours.detach())
-        self.request: _Request | None = None
-        self.position = 0
-        self.ready = False
-        self.deadline = time.monotonic() + START_LIMIT_S
-
-    @property
-    def idle(self) -> bool:
-        """Return whether it can be given something to do."""
-        return self.ready and self.request is None
-
-    def begin(self, request: _Request) -> None:
-        """Give it a request. If it is gone, `receive` will say so."""
-        self.request, self.position = request, 0
-        self.deadline = time.monotonic() + self._timeout_s
-        message = {
-            "path": str(request.path),
-            "frames": request.frames,
-            "policy": request.policy,
-        }
-        with suppress(OSError):
-            self.pipe.send_bytes(json.dumps(message).encode())
-
-    def advance(self) -> None:
-        """Go on to the request's next frame."""
-        self.position += 1
-        self.deadline = time.monotonic() + self._timeout_s
-        if self.request is not None and self.position == len(self.request.frames):
-            self.request = None
-
-    def receive(self) -> "_Frame | Failure | None":
-        """Return the outcome of the frame that it is at; None when it has started.
-
-        Raises
-        ------
-        EOFError, OSError
-            If it is gone.
-        KeyError, TypeError, ValueError
-            If it does not speak as it should.
-        """
-        message = self.pipe.recv_bytes()
-        if not self.ready:
-            self.ready = message == READY
-            return None
-        head = json.loads(message)
-        if "reason" in head:
-            return Failure(
-                reason=str(head["reason"]), transient=bool(head["transient"])
-            )
-        pixels = np.frombuffer(self.pipe.recv_bytes(), dtype=np.uint8)
-        return _Frame(
-            pixels=pixels.reshape(head["shape"]),
-            digest=Sha256(str(head["digest"])),
-            aspect=float(head["aspect"]),
-        )
-
-    def end(self) -> str:
-        """Make sure that it is gone, and return what ended it.
-
-        One with nothing to do goes by itself when its pipe is closed.
-        """
-        try:
-            self._process.wait(STOP_LIMIT_S if self.idle else EXIT_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-        status = self._process.wait()
-        return signal.Signals(-status).name if status < 0 else f"exit status {status}"

@@ -22,14 +22,8 @@ from pydicom.uid import (
 
 from dicom_node.errors import Permanent
 from tests.images import PIXELS, image, save
-from workers.decode import (
-    Decoded,
-    Rescale,
-    VoiWindow,
-    decode,
-    open_image,
-    read_header,
-)
+from workers.decode import Decoded, decode, open_image, read_header
+from workers.facts import Rescale, VoiWindow
 from workers.preprocess import display
 
 BUNDLED = Path(pydicom.data.__file__).parent / "test_files"

@@ -14,7 +14,8 @@ from pydicom.sequence import Sequence
 
 from dicom_node.domain import Sha256
 from tests.packs import POLICY
-from workers.decode import Decoded, Lut, Palette, Rescale, VoiWindow, decode
+from workers.decode import Decoded, decode
+from workers.facts import Lut, Palette, Rescale, VoiWindow
 from workers.phantoms import KINDS, ChestPhantom, ct_grey, phantom, radiograph_grey
 from workers.phantoms.study import datasets
 from workers.policy import IntensityRule, Percentiles, Voi, Window
