@@ -38,6 +38,8 @@ class CeleryDispatcher:
 
     def __init__(self, broker_url: str) -> None:
         self._app = celery_app(broker_url)
+        # The ledger dispatches again: whoever sends never waits for a broker.
+        self._app.conf.broker_transport_options["max_retries"] = 0
 
     def embed_batch(self, batch_id: int, priority: Priority) -> None:
         """Send ``pacsight.embed_batch(batch_id)``."""
@@ -49,6 +51,7 @@ class CeleryDispatcher:
 
     def close(self) -> None:
         """Close the connections to the broker."""
+        self._app.pool.force_close_all()
         self._app.close()
 
     def _send(self, name: str, key: int, priority: Priority) -> None:
