@@ -6,16 +6,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 from pydicom import Dataset, dcmwrite
+from sqlalchemy import select
 
 from dicom_node.cli import study_json
-from dicom_node.ledger import open_ledger, overview
+from dicom_node.ledger import Tx, open_ledger, overview, tables
 
 PACSIGHT = Path(sys.executable).with_name("pacsight")
 DCMSEND = "/usr/bin/dcmsend"
@@ -101,12 +104,27 @@ class Running:
 
     def studies(self) -> list[dict[str, Any]]:
         """Return what ``pacsight studies --json`` says, without starting it."""
-        ledger = open_ledger(
-            f"sqlite:///{self.folder}/data/ledger.sqlite", migrate=False
+        with self._ledger() as tx:
+            return [study_json(line) for line in overview.studies(tx)]
+
+    def moments(self, uid: str) -> tuple[datetime, datetime]:
+        """Return when a study could be concluded, and when it was."""
+        query = (
+            select(tables.revision.c.at, tables.job.c.finished_at)
+            .select_from(tables.study.join(tables.revision).join(tables.job))
+            .where(tables.study.c.study_uid == uid)
         )
+        with self._ledger() as tx:
+            opened, finished = tx.execute(query).one()
+            return opened, finished
+
+    @contextmanager
+    def _ledger(self) -> Iterator[Tx]:
+        url = f"sqlite:///{self.folder}/data/ledger.sqlite"
+        ledger = open_ledger(url, migrate=False)
         try:
             with ledger.read() as tx:
-                return [study_json(line) for line in overview.studies(tx)]
+                yield tx
         finally:
             ledger.close()
 

@@ -223,6 +223,24 @@ def test_nothing_is_lost_when_worker_and_broker_are_killed(
     assert [len(ours(orthanc, uid, SR_CLASS)) for uid in uids] == [1] * 10
 
 
+def test_a_stat_study_overtakes_fifty_routine_ones(node: Running) -> None:
+    """A STAT study sent behind 50 routine ones is concluded before those not begun.
+
+    Between its turn and its end, at most the routine job that the worker has in hand
+    and the one that it holds ready can end.
+    """
+    routine = [datasets(phantom("chest_normal", 100 + n), size=128) for n in range(50)]
+    urgent = datasets(phantom("pneumothorax", 99), size=128)
+    node.send(one for instances in routine for one in instances)
+    node.send(urgent, "-aet", "EMERGENCY")
+    uids = [str(instances[0].StudyInstanceUID) for instances in (*routine, urgent)]
+    node.until_state(uids, "done")
+    opened, finished = node.moments(uids[-1])
+    ends = [node.moments(uid)[1] for uid in uids[:-1]]
+    assert sum(end > finished for end in ends) >= 25
+    assert sum(opened < end < finished for end in ends) <= 2
+
+
 def test_ctrl_c_leaves_no_process(own_orthanc: Orthanc, tmp_path: Path) -> None:
     """SIGINT ends broker, node, worker and decode processes."""
     running = Running(
