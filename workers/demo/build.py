@@ -1,0 +1,325 @@
+"""Train-demo: phantoms, then both towers, then heads, then thresholds, then a pack.
+
+Four sets of phantoms that share none: the encoder learns from the first, the heads
+from the second, thresholds are chosen on the third and their sensitivity and
+specificity measured on the fourth. Everything follows from the seed: on one machine,
+with one torch and one number of threads, the weights come out the same to the bit.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from itertools import starmap
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from dicom_node.errors import SettingsError
+from workers.demo.catalogue import (
+    ACCEPTS,
+    CATALOGUE,
+    MEAN,
+    POINT,
+    SENSITIVITY,
+    SIZE_PX,
+    STATEMENT,
+    STD,
+    Entry,
+    model_config,
+)
+from workers.demo.heads import by_study, fit_head, sigmoid
+from workers.demo.lessons import lessons, rephrasings
+from workers.demo.roc import area, curve, proportion, threshold_for
+from workers.demo.samples import FINDINGS, Samples, Sizes, orders, render
+from workers.demo.texts import PROMPTS
+from workers.medimageinsight import Tokenizer
+from workers.medimageinsight.training import (
+    Normalisation,
+    Plan,
+    embed_images,
+    save_half,
+    train,
+)
+from workers.pack import Pack, seal
+from workers.phantoms import CT_WINDOW_HU, PERCENTILES
+
+Progress = Callable[[str], None]
+
+VERSION: Final = "1.0.0"
+SEEDS_PER_RUN: Final = 10_000_000
+"""Seeds that a run of train-demo sets aside for itself, counted from run times this."""
+
+_SIZES = Sizes(encoder=SIZE_PX, chest=160, head=160)
+_NORMALISATION = Normalisation(mean=MEAN, std=STD)
+_TOKENIZER = Path(__file__).parents[1] / "packs" / "phantoms" / "tokenizer"
+_ROC_POINTS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How much is drawn and learned.
+
+    Parameters
+    ----------
+    learn, fit, tune, test
+        Phantoms of each chest kind and of each head kind, for the encoder, the heads,
+        the thresholds and their figures.
+    steps, chests, heads
+        Batches, and images of each in one.
+    text_steps, texts
+        Batches of texts alone that come before, and pairs of texts in one.
+    slices
+        Of a head that is measured.
+    """
+
+    learn: tuple[int, int] = (2000, 1600)
+    fit: tuple[int, int] = (400, 400)
+    tune: tuple[int, int] = (250, 250)
+    test: tuple[int, int] = (250, 250)
+    steps: int = 2500
+    text_steps: int = 300
+    texts: int = 64
+    chests: int = 24
+    heads: int = 10
+    slices: int = 12
+    learning_rate: float = 1e-3
+
+
+def train_demo(
+    *,
+    out: Path,
+    progress: Progress,
+    seed: int = 0,
+    processes: int = 2,
+    recipe: Recipe | None = None,
+) -> Pack:
+    """Return the pack that was written to `out`, trained from nothing but `seed`.
+
+    Parameters
+    ----------
+    out
+        A folder that does not exist yet, or is empty.
+    progress
+        Told in a line of text what is being done.
+    processes
+        That draw phantoms at the same time; the result does not depend on it.
+
+    Raises
+    ------
+    SettingsError
+        If there is something in `out` already.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise SettingsError(
+            f"{out} is not empty: a pack is made in a folder of its own"
+        )
+    run = _Run(recipe or Recipe(), seed * SEEDS_PER_RUN, processes, progress)
+    out.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(_TOKENIZER, out / "tokenizer")
+    encoder = run.encoder(out, seed)
+    heads, evidence = run.heads(encoder)
+    save_file(
+        {name: value for key in heads for name, value in _tensors(key, *heads[key])},
+        out / "heads.safetensors",
+    )
+    for path in out.glob("*.safetensors"):
+        path.chmod(0o644)
+    return seal(out, _manifest(encoder, evidence, run))
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoder:
+    embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    config: dict[str, Any]
+    dimension: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    recipe: Recipe
+    first_seed: int
+    processes: int
+    progress: Progress
+
+    def samples(self, split: int, counts: tuple[int, int], *, slices: int) -> Samples:
+        self.progress(f"drawing phantoms, set {split + 1} of 4")
+        first = self.first_seed + split * 1_000_000
+        wanted = orders(counts, first, _SIZES, slices=slices)
+        return render(wanted, processes=self.processes)
+
+    def encoder(self, out: Path, seed: int) -> _Encoder:
+        """Learn both towers and write their weights."""
+        recipe = self.recipe
+        tokenizer = Tokenizer.load(_TOKENIZER)
+        config = model_config(tokenizer.vocabulary)
+        samples = self.samples(0, recipe.learn, slices=0)
+        batches = lessons(samples, chests=recipe.chests, heads=recipe.heads, seed=seed)
+        plan = Plan(
+            steps=recipe.steps,
+            text_steps=recipe.text_steps,
+            learning_rate=recipe.learning_rate,
+            seed=seed,
+        )
+        model = train(
+            config,
+            tokenizer,
+            batches,
+            plan,
+            rephrasings=rephrasings(count=recipe.texts, seed=seed),
+            normalisation=_NORMALISATION,
+            progress=self._step,
+        )
+        model = save_half(model, out / "weights.safetensors")
+        return _Encoder(
+            embed=lambda images: embed_images(model, images, _NORMALISATION),
+            config=asdict(config),
+            dimension=config.embedding,
+        )
+
+    def heads(
+        self, encoder: _Encoder
+    ) -> tuple[dict[str, tuple[NDArray[np.float64], float]], dict[str, dict[str, Any]]]:
+        """Fit a head for each finding, choose its threshold, measure it."""
+        recipe = self.recipe
+        fit = self.samples(1, recipe.fit, slices=0)
+        embedded = encoder.embed(fit.images)
+        heads = {
+            entry.key: fit_head(
+                embedded[rows], fit.shown[rows, FINDINGS.index(entry.key)]
+            )
+            for entry in CATALOGUE
+            for rows in [fit.head[fit.study] == entry.about_head]
+        }
+        tune = self.samples(2, recipe.tune, slices=recipe.slices)
+        test = self.samples(3, recipe.test, slices=recipe.slices)
+        seen = [(split, encoder.embed(split.images)) for split in (tune, test)]
+        evidence = {
+            entry.key: _operating_point(
+                *starmap(_Scored.of(entry, heads[entry.key]), seen)
+            )
+            for entry in CATALOGUE
+        }
+        return heads, evidence
+
+    def _step(self, step: int, steps: int, loss: float) -> None:
+        if step % 50 == 0 or step == steps:
+            self.progress(f"learning, step {step} of {steps}, loss {loss:.3f}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    scores: NDArray[np.float64]
+    truth: NDArray[np.bool_]
+
+    @staticmethod
+    def of(
+        entry: Entry, head: tuple[NDArray[np.float64], float]
+    ) -> Callable[[Samples, NDArray[np.float32]], "_Scored"]:
+        weight, bias = head
+
+        def score(samples: Samples, embedded: NDArray[np.float32]) -> _Scored:
+            studies = np.flatnonzero(samples.head == entry.about_head)
+            scores = sigmoid(embedded @ weight + bias)
+            return _Scored(
+                by_study(scores, samples, studies.tolist()),
+                samples.truth[studies, FINDINGS.index(entry.key)],
+            )
+
+        return score
+
+
+def _operating_point(tune: _Scored, test: _Scored) -> dict[str, Any]:
+    threshold = threshold_for(tune.scores, tune.truth, sensitivity=SENSITIVITY)
+    flagged = test.scores >= threshold
+    positive, negative = int(test.truth.sum()), int((~test.truth).sum())
+    sensitivity = proportion(int(flagged[test.truth].sum()), positive)
+    specificity = proportion(int((~flagged[~test.truth]).sum()), negative)
+    return {
+        "name": POINT,
+        "threshold": threshold,
+        "evidence": {
+            "tuned_on": "phantoms that neither encoder nor head had seen",
+            "tuned_n_positive": int(tune.truth.sum()),
+            "tuned_n_negative": int((~tune.truth).sum()),
+            "measured_on": "other phantoms, seen by nothing before",
+            "n_positive": positive,
+            "n_negative": negative,
+            "sensitivity": asdict(sensitivity),
+            "specificity": asdict(specificity),
+            "auc": asdict(area(test.scores, test.truth)),
+            "roc": curve(tune.scores, tune.truth, points=_ROC_POINTS),
+        },
+    }
+
+
+def _tensors(
+    key: str, weight: NDArray[np.float64], bias: float
+) -> list[tuple[str, NDArray[np.float32]]]:
+    return [
+        (f"{key}.weight", weight.astype(np.float32)),
+        (f"{key}.bias", np.array([bias], np.float32)),
+    ]
+
+
+def _manifest(
+    encoder: _Encoder, evidence: dict[str, dict[str, Any]], run: _Run
+) -> dict[str, Any]:
+    first, count = run.first_seed, max(run.recipe.learn)
+    center, width = CT_WINDOW_HU
+    low, high = PERCENTILES
+    percentiles = {"kind": "percentiles", "low": low, "high": high}
+    window = {"kind": "window", "center": center, "width": width}
+    return {
+        "format": 1,
+        "name": "phantoms",
+        "version": VERSION,
+        "title": "Synthetic phantoms",
+        "synthetic": True,
+        "statement": STATEMENT,
+        "encoder": {
+            "config": encoder.config,
+            "weights": "weights.safetensors",
+            "dtype": "float16",
+            "numeric_profile": "float32",
+            "embedding_dim": encoder.dimension,
+            "tokenizer": "tokenizer",
+            "training_data": [
+                f"pacsight phantoms, seeds {first} to {first + count - 1}"
+            ],
+        },
+        "preprocessing": {
+            "name": "phantoms-1",
+            "size": SIZE_PX,
+            "intensity": [
+                {"modality": ["CT"], "method": window},
+                {"modality": [], "method": percentiles},
+            ],
+            "mean": list(MEAN),
+            "std": list(STD),
+        },
+        "accepts": list(ACCEPTS),
+        "findings": [_finding(entry, evidence[entry.key]) for entry in CATALOGUE],
+        "threshold_set": {"name": "phantoms-1", "created": "2025-01-01"},
+    }
+
+
+def _finding(entry: Entry, operating_point: dict[str, Any]) -> dict[str, Any]:
+    prompts = PROMPTS[entry.key]
+    return {
+        "key": entry.key,
+        "meaning": entry.code[2],
+        "code": list(entry.code),
+        "site": list(entry.site),
+        "urgency": entry.urgency,
+        "accepts": entry.accepts,
+        "aggregation": "max",
+        "head": {"kind": "linear", "weights": "heads.safetensors", "key": entry.key},
+        "prompts": {
+            "positive": list(prompts.positive),
+            "negative": list(prompts.negative),
+        },
+        "operating_point": operating_point,
+    }

@@ -1,0 +1,1 @@
+"""Packs that ship with pacsight, each a folder of plain files."""
