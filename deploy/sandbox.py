@@ -326,9 +326,9 @@ def _judge(sandbox: Sandbox, studies: Sequence[Study], found: Sequence[str]) -> 
     """Return what the figures mean, and whether everything is there."""
     where = "Orthanc" if sandbox.orthanc else f"{_short(sandbox.folder)}/results"
     legend = (
-        f"[dim]s: seconds from the last image to the last object in {where}, the quiet"
-        " period\nincluded. The scores are those of a demonstration pack, trained on"
-        " synthetic\nphantoms only.[/]"
+        f"[dim]s: seconds from the last image to the last object in {where}, the\n"
+        "quiet period included. The scores are those of a demonstration pack, trained\n"
+        "on synthetic phantoms only.[/]"
     )
     if not found:
         return (
