@@ -12,7 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from dicom_node.errors import Permanent, Transient
 
@@ -71,7 +73,8 @@ def await_broker(socket: Path, process: subprocess.Popen[bytes]) -> None:
         If it ended, or does not answer in time.
     """
     deadline = time.monotonic() + START_TIMEOUT_S
-    with Redis(unix_socket_path=str(socket)) as client:
+    once = Retry(NoBackoff(), 0)
+    with Redis(unix_socket_path=str(socket), retry=once) as client:
         while time.monotonic() < deadline and process.poll() is None:
             try:
                 client.ping()

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery.exceptions import WorkerShutdown
+from celery.worker import state as worker_state
 from redis import Redis
 
 from dicom_node.broker import await_broker, broker_command, broker_url
@@ -158,7 +160,7 @@ def test_a_worker_empties_urgent_queues_first(
     def _conclude(job_id: int) -> None:
         done.append(job_id)
         if len(done) == 5:
-            worker.stop()
+            worker_state.should_stop = 0
 
     worker = app.WorkController(
         pool_cls="solo",
@@ -168,7 +170,12 @@ def test_a_worker_empties_urgent_queues_first(
         without_mingle=True,
         loglevel="ERROR",
     )
-    worker.start()
+    try:
+        worker.start()
+    except WorkerShutdown:
+        worker.stop()
+    finally:
+        worker_state.should_stop = None
     app.pool.force_close_all()
     app.close()
     assert done == [4, 5, 2, 3, 1]
