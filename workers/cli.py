@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -135,11 +136,37 @@ def train_demo_pack(
     seed: Annotated[int, typer.Option(help="Everything follows from it.", min=0)] = 0,
 ) -> None:
     """Train the demo pack on synthetic phantoms: the same seed, the same weights."""
-    from workers.demo.build import train_demo
+    from workers.demo import train_demo
 
     with Console(stderr=True).status("training the demo pack") as status:
         pack = train_demo(out=out, seed=seed, progress=status.console.log)
     typer.echo(f"{out}: {pack.name} {pack.version}, device UID {pack.device_uid}")
+
+
+@packs.command("evaluate-demo")
+def evaluate_demo_pack(
+    *,
+    pack: Annotated[
+        str, typer.Option(help="Name of an installed pack, or a folder.")
+    ] = "phantoms",
+    per_class: Annotated[
+        int, typer.Option(help="Phantoms of each kind.", min=10)
+    ] = 500,
+    seed: Annotated[int, typer.Option(help="Other phantoms.", min=0)] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a demo pack on phantoms it has never seen, shortcuts included."""
+    from workers.demo import evaluate_demo
+    from workers.pack import locate
+
+    folder = locate(pack)
+    with Console(stderr=True, quiet=as_json).status("evaluating") as status:
+        found = evaluate_demo(
+            pack=folder, n_per_class=per_class, seed=seed, progress=status.console.log
+        )
+    typer.echo(json.dumps(asdict(found), indent=2) if as_json else str(found))
+    if not found.passed:
+        raise typer.Exit(code=1)
 
 
 def _settings(config: Path | None) -> Settings:
