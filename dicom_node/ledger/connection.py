@@ -88,6 +88,10 @@ def open_ledger(url: str, *, migrate: bool) -> Ledger:
     migrate
         True for the node, which owns the schema; workers only check it.
 
+    On SQLite, what a worker or a person writes is on the disk once it is committed: a
+    result, a decision. What the node wrote last may be lost with the power, because it
+    can be had again: from the spool, by another tick, by asking the destination.
+
     Raises
     ------
     LedgerOutdatedError
@@ -95,7 +99,7 @@ def open_ledger(url: str, *, migrate: bool) -> Ledger:
     LedgerBusyError
         If the database cannot be reached.
     """
-    ledger = Ledger(_engine(url))
+    ledger = Ledger(_engine(url, synchronous="NORMAL" if migrate else "FULL"))
     try:
         if migrate:
             _migrate(ledger)
@@ -118,7 +122,7 @@ def _patiently() -> Iterator[None]:
         raise LedgerBusyError("too much asks the ledger at once") from error
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str, *, synchronous: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         waiting = {"connect_timeout": CONNECT_TIMEOUT_S}
@@ -130,14 +134,15 @@ def _engine(url: str) -> Engine:
         poolclass=QueuePool,
         connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
     )
-    event.listen(engine, "connect", _sqlite_connected)
+
+    def connected(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # transactions begin where we say so
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA synchronous={synchronous}")
+        connection.execute("PRAGMA foreign_keys=ON")
+
+    event.listen(engine, "connect", connected)
     return engine
-
-
-def _sqlite_connected(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # transactions begin where we say so
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
 
 
 def _scripts() -> Config:

@@ -1,5 +1,6 @@
 """The ledger's schema: made by migrations, checked by workers, the same everywhere."""
 
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -94,6 +95,24 @@ def test_a_database_that_cannot_be_reached_is_busy(tmp_path: Path) -> None:
     url = f"postgresql+psycopg://nobody@/none?host={tmp_path}"
     with pytest.raises(LedgerBusyError, match="not available"):
         open_ledger(url, migrate=True)
+
+
+@pytest.mark.parametrize(("migrate", "level"), [(True, 1), (False, 2)])
+def test_what_a_worker_commits_survives_a_power_cut(
+    migrated_sqlite: Path,
+    tmp_path: Path,
+    migrate: bool,  # noqa: FBT001
+    level: int,
+) -> None:
+    """SQLite syncs each commit of a worker, and those of the node with the next."""
+    path = tmp_path / "ledger.sqlite"
+    shutil.copyfile(migrated_sqlite, path)
+    ledger = open_ledger(f"sqlite:///{path}", migrate=migrate)
+    with ledger.read() as tx:
+        assert tx.execute(text("PRAGMA synchronous")).scalar_one() == level
+        assert tx.execute(text("PRAGMA journal_mode")).scalar_one() == "wal"
+        assert tx.execute(text("PRAGMA foreign_keys")).scalar_one() == 1
+    ledger.close()
 
 
 def _stamp(url: str, revision: str) -> None:
