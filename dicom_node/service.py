@@ -25,7 +25,13 @@ from dicom_node.expected import expected_instances
 from dicom_node.handover import Handover
 from dicom_node.inquire import Inquirer, Source
 from dicom_node.intake import Intake
-from dicom_node.ledger import Ledger, LedgerBusyError, arrivals, open_ledger
+from dicom_node.ledger import (
+    Ledger,
+    LedgerBusyError,
+    arrivals,
+    frames,
+    open_ledger,
+)
 from dicom_node.objects import ObjectStore
 from dicom_node.peers import Peer, Right, destinations
 from dicom_node.recorder import LedgerRecorder
@@ -100,11 +106,9 @@ class Node:
         self._open_doors(stack, intake)
 
     def _encoders(self, ledger: Ledger) -> tuple[Sha256, ...]:
-        encoders = tuple(dict.fromkeys(p.encoder.digest for p in self._packs))
         with ledger.write() as tx:
-            for encoder in encoders:
-                arrivals.add_encoder(tx, encoder)
-        return encoders
+            frames.use_packs(tx, self._packs, at=now())
+        return tuple(dict.fromkeys(p.encoder.digest for p in self._packs))
 
     def _recover(self, ledger: Ledger, spool: Spool, intake: Intake) -> None:
         with ledger.read() as tx:
@@ -184,6 +188,8 @@ class Node:
                         drain.wake()
             except LedgerBusyError as error:
                 log.warning("ledger_busy", error=str(error))
+            except Exception:
+                log.exception("tick_failed")
             self._awake.wait(self._settings.work.tick_s)
             self._awake.clear()
 

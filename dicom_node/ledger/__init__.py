@@ -1,8 +1,8 @@
 """The ledger: what the node knows, in SQL. SQLAlchemy Core, no ORM.
 
 ``connection`` opens it, ``tables`` is the schema, and the queries stand in files
-by subject: ``arrivals``, ``leases``, ``work``, ``results``, ``outbox``,
-``overview``. Each is a function of a connection that its caller commits.
+by subject: ``arrivals``, ``frames``, ``leases``, ``work``, ``motion``,
+``results``, ``outbox``, ``overview``. Each is a function of a connection that its caller commits.
 """
 
 from sqlalchemy import Connection as Tx

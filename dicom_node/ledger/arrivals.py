@@ -5,15 +5,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Row,
-    distinct,
-    func,
-    select,
-    update,
-)
+from sqlalchemy import Connection, Row, distinct, func, select, update
 
 from dicom_node.domain import (
     Analysis,
@@ -24,16 +16,18 @@ from dicom_node.domain import (
 )
 from dicom_node.errors import Permanent
 from dicom_node.ledger.events import note
+from dicom_node.ledger.frames import (
+    EMBEDDED_NOW,
+    await_embeddings,
+    embedding_rows,
+    hurry,
+)
 from dicom_node.ledger.outbox import cancel, withdraw
 from dicom_node.ledger.results import drop_jobs
 from dicom_node.ledger.sql import insert_ignore, locked
 from dicom_node.ledger.studies import happen
 from dicom_node.ledger.tables import embedding, study, version
-from dicom_node.ledger.work import PENDING
 from dicom_node.lifecycle import Event, State
-
-EMBEDDED_NOW = (State.RECEIVING, State.EMBEDDING)
-"""States in which a study's images wait to be embedded, and nothing is concluded."""
 
 _EVIDENCE = version.c.current & (version.c.analysis != Analysis.OWN)
 
@@ -64,11 +58,6 @@ def known(tx: Connection, path: str) -> bool:
     """Return whether the spooled file at `path` is in the ledger."""
     found = tx.execute(select(version.c.id).where(version.c.path == path))
     return found.first() is not None
-
-
-def add_encoder(tx: Connection, encoder: Sha256) -> None:
-    """Let a new encoder embed the current images of studies not yet concluded."""
-    _await_embeddings(tx, encoder, study.c.state.in_([*EMBEDDED_NOW, State.HELD]))
 
 
 def _groups(received: Iterable[Received]) -> Iterator[list[Received]]:
@@ -114,11 +103,11 @@ def _record_study(
     priority = min([row.priority, *(r.header.priority for r in ours)])
     _insert_versions(tx, fresh, row.id, encoders=encoders, priority=priority)
     if priority < row.priority:
-        _hurry(tx, row.id, priority)
+        hurry(tx, row.id, priority)
     images = any(r.header.analysis is Analysis.IMAGE for r in ours)
     if images and (len(fresh) < len(changed) or row.state not in EMBEDDED_NOW):
         for encoder in encoders:
-            _await_embeddings(tx, encoder, study.c.id == row.id)
+            await_embeddings(tx, encoder, study.c.id == row.id)
     if ours:
         lost = any(_is_superseded_image(f, changed, row.id) for f in former)
         at = max(r.at for r in ours)
@@ -234,7 +223,7 @@ def _insert_versions(
     for item in fresh:
         if item.header.analysis is Analysis.IMAGE:
             for encoder in encoders:
-                rows += _embedding_rows(
+                rows += embedding_rows(
                     ids[item.path], _frames(item), encoder=encoder, priority=priority
                 )
         elif item.header.analysis is Analysis.NOT_ANALYSED:
@@ -281,60 +270,6 @@ def _frames(received: Received) -> int:
 def _integer_string(value: int | None) -> int | None:
     """Return the value if it is one that an IS may have (PS3.5 6.2)."""
     return value if value is not None and abs(value) < 1 << 31 else None
-
-
-def _hurry(tx: Connection, study_id: int, priority: int) -> None:
-    """Let a study, and the frames of it that wait, go before others."""
-    tx.execute(update(study).where(study.c.id == study_id).values(priority=priority))
-    of_study = select(version.c.id).where(version.c.study_id == study_id)
-    waiting = embedding.c.version_id.in_(of_study) & PENDING
-    tx.execute(update(embedding).where(waiting).values(priority=priority))
-
-
-def _await_embeddings(
-    tx: Connection, encoder: Sha256, of_studies: ColumnElement[bool]
-) -> None:
-    """Let every current image of these studies have an embedding by this encoder."""
-    present = (
-        select(func.count())
-        .select_from(embedding)
-        .where(embedding.c.version_id == version.c.id, embedding.c.encoder == encoder)
-        .scalar_subquery()
-    )
-    query = (
-        select(version.c.id, version.c.frames, study.c.priority)
-        .join(study, study.c.id == version.c.study_id)
-        .where(
-            version.c.current,
-            version.c.analysis == Analysis.IMAGE,
-            present < version.c.frames,
-            of_studies,
-        )
-        .order_by(study.c.priority, version.c.id)
-    )
-    rows: list[dict[str, Any]] = []
-    for row in tx.execute(query).all():
-        rows += _embedding_rows(
-            row.id, row.frames, encoder=encoder, priority=row.priority
-        )
-    insert_ignore(tx, embedding, rows)
-
-
-def _embedding_rows(
-    version_id: int, frames: int, *, encoder: Sha256, priority: int
-) -> list[dict[str, Any]]:
-    return [
-        {
-            "version_id": version_id,
-            "frame": frame,
-            "encoder": encoder,
-            "state": "pending",
-            "priority": priority,
-            "pixels": "",
-            "reason": "",
-        }
-        for frame in range(frames)
-    ]
 
 
 def _arrived(

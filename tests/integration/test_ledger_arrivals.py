@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from dicom_node.domain import Priority, SopInstanceUid, StudyUid
-from dicom_node.ledger import Ledger, arrivals, motion, results
+from dicom_node.domain import PackCard, Priority, SopInstanceUid, StudyUid
+from dicom_node.ledger import Ledger, arrivals, motion, results, work
 from dicom_node.ledger.arrivals import UnknownInstanceError
+from dicom_node.ledger.frames import use_packs
 from dicom_node.ledger.leases import JOBS
 from dicom_node.ledger.overview import journal, studies
 from dicom_node.ledger.tables import embedding, study, version
@@ -17,6 +18,7 @@ from tests.arrivals import (
     ENCODER,
     JPEG_LS,
     OTHER_ENCODER,
+    PACK,
     digest,
     instance_uid,
     later,
@@ -27,6 +29,7 @@ from tests.arrivals import (
     study_uid,
 )
 from tests.ledgers import (
+    batch,
     complete,
     conclude,
     concluded_study,
@@ -46,6 +49,9 @@ from tests.ledgers import (
 
 A: dict[str, Any] = {"patient": digest("A")}
 B: dict[str, Any] = {"patient": digest("B")}
+OTHER_PACK = PackCard(
+    name="head", version="1.0", device_uid="2.25.2002", encoder=OTHER_ENCODER
+)
 
 
 def current(ledger: Ledger, number: int = 1) -> list[tuple[str, str]]:
@@ -305,10 +311,44 @@ def test_a_new_encoder_looks_at_what_is_not_concluded(ledger: Ledger) -> None:
     """Studies on their way get it; one that is done is left as it is."""
     concluded_study(ledger, received())
     record(ledger, *series(2, 3))
+    for _ in range(2):
+        with ledger.write() as tx:
+            use_packs(tx, [PACK, OTHER_PACK], at=later(1))
+    assert [frames_of(ledger, e.digest) for e in (ENCODER, OTHER_ENCODER)] == [4, 3]
+
+
+def test_what_only_a_former_pack_wanted_is_dropped(ledger: Ledger) -> None:
+    """No worker does it any more; what it did is kept."""
+    record(ledger, received())
+    embed(ledger)
+    record(ledger, *series(2, 4))
+    batch(ledger, pending(ledger)[:2])
     with ledger.write() as tx:
-        arrivals.add_encoder(tx, OTHER_ENCODER.digest)
-        arrivals.add_encoder(tx, OTHER_ENCODER.digest)
-    assert frames_of(ledger, OTHER_ENCODER.digest) == 3
+        use_packs(tx, [OTHER_PACK], at=later(1))
+    assert [frames_of(ledger, e.digest) for e in (ENCODER, OTHER_ENCODER)] == [1, 5]
+    assert {f.encoder for f in pending(ledger)} == {OTHER_ENCODER.digest}
+    with ledger.read() as tx:
+        assert work.batches_in_flight(tx) == {}
+
+
+def test_a_study_that_waited_for_a_former_pack_goes_on(ledger: Ledger) -> None:
+    """With the new one, in the same revision; the former job writes nothing."""
+    record(ledger, received())
+    embed(ledger, picture=lambda _path: digest("pixels"))
+    complete(ledger)
+    open_revision(ledger)
+    lease = leased(ledger, JOBS, jobs(ledger)[0].id)
+    with ledger.write() as tx:
+        use_packs(tx, [OTHER_PACK], at=later(1))
+    assert standing(ledger).detail == "the packs are others now"
+    assert not settle_job(ledger, lease)
+    assert embed(ledger, picture=lambda _path: digest("pixels")) == 1
+    complete(ledger)
+    assert open_revision(ledger, packs=[OTHER_PACK]) == 1
+    assert [(j.pack, j.state) for j in jobs(ledger)] == [
+        ("chest", "dropped"),
+        ("head", "ready"),
+    ]
 
 
 def test_a_study_that_goes_on_is_seen_whole_by_a_new_encoder(ledger: Ledger) -> None:
