@@ -99,9 +99,7 @@ class StorageScp:
     def start(self) -> None:
         """Listen."""
         _config.LOG_HANDLER_LEVEL = "none"
-        _config.STORE_RECV_CHUNKED_DATASET = True
-        _config.UNRESTRICTED_STORAGE_SERVICE = True
-        tempfile.tempdir = str(self.intake.spool.incoming())
+        _settle(receive_into=self.intake.spool.incoming())
         listener = self.listener
         ae = AE(ae_title=listener.aet)
         ae.add_supported_context(Verification)
@@ -119,7 +117,7 @@ class StorageScp:
                 (evt.EVT_C_STORE, self._store),
                 (evt.EVT_RELEASED, self._closed),
                 (evt.EVT_ABORTED, self._closed),
-                (evt.EVT_CONN_CLOSE, self._closed),
+                (evt.EVT_CONN_CLOSE, self._disconnected),
             ],
         )
 
@@ -139,6 +137,7 @@ class StorageScp:
             time.sleep(0.05)
         for association in server.active_associations:
             association.abort()
+        _settle(receive_into=None)
 
     def _requested(self, event: evt.Event) -> None:
         """Refuse whom the node does not hear, else put syntaxes in our order."""
@@ -171,11 +170,15 @@ class StorageScp:
         self.intake.opened(event.assoc)
 
     def _closed(self, event: evt.Event) -> None:
-        """Forget the association, and what it did not send to its end."""
         self.intake.closed(event.assoc)
-        unfinished = getattr(event.assoc.dimse.message, "_data_set_path", None)
-        if isinstance(unfinished, Path):
-            unfinished.unlink(missing_ok=True)
+
+    def _disconnected(self, event: evt.Event) -> None:
+        """Drop what the sender did not send to its end; pynetdicom leaves it."""
+        self._closed(event)
+        unfinished = getattr(event.assoc.dimse.message, "_data_set_file", None)
+        if unfinished is not None:
+            unfinished.close()
+            Path(unfinished.name).unlink(missing_ok=True)
 
     def _store(self, event: evt.Event) -> int | Dataset:
         """Return the status of a data set, which is safe if it is Success."""
@@ -202,6 +205,17 @@ class StorageScp:
             path.unlink(missing_ok=True)
             return _status(PROCESSING_FAILURE, "the node could not store it")
         return SUCCESS
+
+
+def _settle(*, receive_into: Path | None) -> None:
+    """Set what pynetdicom keeps in the process; None: as it was.
+
+    It makes the file of a data set in Python's folder for temporary files, and
+    takes unknown storage classes for storage only if it takes all for it.
+    """
+    _config.STORE_RECV_CHUNKED_DATASET = receive_into is not None
+    _config.UNRESTRICTED_STORAGE_SERVICE = receive_into is not None
+    tempfile.tempdir = str(receive_into) if receive_into else None
 
 
 def _origin(association: Association) -> Origin:
