@@ -9,14 +9,20 @@ from pathlib import Path
 
 import structlog
 
-from dicom_node.errors import Rejected
+from dicom_node.errors import OUT_OF_RESOURCES, Rejected
 from dicom_node.intake import Intake
 from dicom_node.spool import Spool
 
 log = structlog.get_logger(__name__)
 
 
-def recover(spool: Spool, known: Callable[[str], bool], intake: Intake) -> int:
+def recover(
+    spool: Spool,
+    known: Callable[[str], bool],
+    intake: Intake,
+    *,
+    catch_up: Callable[[], None],
+) -> int:
     """Return how many files of the spool the ledger did not know, and now does.
 
     Parameters
@@ -24,15 +30,26 @@ def recover(spool: Spool, known: Callable[[str], bool], intake: Intake) -> int:
     known
         Tells whether the file at a path, relative to the spool's root, is in
         the ledger.
+    catch_up
+        Waits until the ledger has all that it was given.
     """
     count = 0
     for path in spool.files():
         if known(path):
             continue
+        count += _take_again(path, intake, catch_up)
+    return count
+
+
+def _take_again(path: str, intake: Intake, catch_up: Callable[[], None]) -> bool:
+    """Return whether the file is one that could be taken in."""
+    while True:
         try:
             intake.take_again(path)
-        except Rejected:
+        except Rejected as rejected:
+            if rejected.status == OUT_OF_RESOURCES:
+                catch_up()
+                continue
             log.exception("spooled_file_not_recovered", sha256=Path(path).stem)
-        else:
-            count += 1
-    return count
+            return False
+        return True

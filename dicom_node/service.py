@@ -99,7 +99,7 @@ class Node:
         intake = Intake(
             spool=spool, recorder=recorder, rules=priority_rules(settings), clock=now
         )
-        self._recover(ledger, spool, intake)
+        self._recover(ledger, spool, intake, recorder)
         drains = self._start_drains(stack, ledger)
         self._start_inquirer(stack, ledger)
         self._start_handover(stack, ledger, recorder, intake, drains)
@@ -110,9 +110,14 @@ class Node:
             frames.use_packs(tx, self._packs, at=now())
         return tuple(dict.fromkeys(p.encoder.digest for p in self._packs))
 
-    def _recover(self, ledger: Ledger, spool: Spool, intake: Intake) -> None:
-        with ledger.read() as tx:
-            count = recover(spool, lambda path: arrivals.known(tx, path), intake)
+    def _recover(
+        self, ledger: Ledger, spool: Spool, intake: Intake, recorder: LedgerRecorder
+    ) -> None:
+        def known(path: str) -> bool:
+            with ledger.read() as tx:
+                return arrivals.known(tx, path)
+
+        count = recover(spool, known, intake, catch_up=recorder.flush)
         if count:
             log.info("recovered", instances=count)
 

@@ -146,7 +146,10 @@ def test_what_the_ledger_does_not_know_is_taken_in_again(at_home: House) -> None
     spool = Spool(at_home.spool.incoming().parent)
     spool.open()
     intake = Intake(spool=spool, recorder=later, rules=(), clock=lambda: T0)
-    assert recover(spool, lambda path: path == known.path, intake) == 1
+    path = known.path
+    caught_up: list[None] = []
+    found = recover(spool, path.__eq__, intake, catch_up=lambda: caught_up.append(None))
+    assert (found, caught_up) == (1, [])
     (again,) = later.received
     assert again.header == lost.header
     assert (again.path, again.sha256, again.size) == (lost.path, lost.sha256, lost.size)
@@ -162,6 +165,7 @@ def test_a_damaged_file_is_not_taken_in_again(at_home: House) -> None:
     file.write_bytes(file.read_bytes()[:-1] + b"\0")
     later = Books()
     intake = Intake(spool=at_home.spool, recorder=later, rules=(), clock=lambda: T0)
-    assert recover(at_home.spool, lambda _: False, intake) == 0
+    found = recover(at_home.spool, lambda _: False, intake, catch_up=lambda: None)
+    assert found == 0
     assert later.received == []
     assert at_home.kept == [lost.path]
