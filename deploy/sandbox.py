@@ -119,7 +119,7 @@ def main() -> int:
     with ExitStack() as stack:
         try:
             sandbox = _start(arguments, console, stack)
-            stack.callback(console.print, "\nending what was started ...")
+            stack.callback(_end, sandbox, console)
             done.append(_run(sandbox, console))
             if not arguments.exit:
                 _stay(sandbox, console)
@@ -151,6 +151,13 @@ def _arguments() -> argparse.Namespace:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
     raise KeyboardInterrupt
+
+
+def _end(sandbox: Sandbox, console: Console) -> None:
+    """Ask all at once to end; the exit stack then waits for each."""
+    console.print("\nending what was started ...")
+    for service in sandbox.services:
+        service.ask_to_end()
 
 
 # ── starting ────────────────────────────────────────────────────────────────

@@ -84,10 +84,14 @@ class Service:
                 )
             time.sleep(0.1)
 
-    def stop(self) -> None:
-        """Ask it to end; after a while, end it."""
+    def ask_to_end(self) -> None:
+        """Ask it to end, and do not wait for it."""
         if self.process.poll() is None:
             self.process.terminate()
+
+    def stop(self) -> None:
+        """Ask it to end; after a while, end it."""
+        self.ask_to_end()
         try:
             self.process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:

@@ -34,6 +34,7 @@ def sandbox(folder: Path) -> Iterator[subprocess.Popen[str]]:
     process.communicate()
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.skipif(shutil.which("dcmsend") is None, reason="DCMTK is not installed")
 def test_every_study_gets_its_report(folder: Path) -> None:
     """It exits with 0, shows every study in 80 columns, and leaves no process."""
@@ -50,6 +51,7 @@ def test_every_study_gets_its_report(folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_without_orthanc_and_dcmtk_reports_go_to_a_folder(folder: Path) -> None:
     """It says what is missing, and the same reports lie in a folder."""
     said = _run(folder, "--exit", "--without", "orthanc", "--without", "dcmtk")
