@@ -28,6 +28,10 @@ min_free_bytes = 268435456     # a laptop's disk: refuse below 256 MiB
 quiet_period_s = 2.0           # complete when nothing has come for so long,
 expected_quiet_period_s = 1.0  # or so long, once all that the PACS has is here
 
+[[priority_rules]]       # whatever is sent to this title overtakes the rest
+called_aet = "PACSIGHT_STAT"
+priority = "stat"
+
 [[peers]]                # who may send
 name = "modality"
 aet = "MODALITY"
