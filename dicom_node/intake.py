@@ -7,17 +7,19 @@ a line in the ledger. No pixel is decoded here.
 
 import errno
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from io import BufferedReader, FileIO
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from dicom_node.admission import Admission, Expected, RejectedInstance
 from dicom_node.domain import Header, Origin, Received, Refusal, Sha256, StudyUid
 from dicom_node.errors import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, Rejected
 from dicom_node.matching import PriorityRule
-from dicom_node.part10 import read_head
+from dicom_node.part10 import BUFFER, read_head
 from dicom_node.spool import Spool
 
 CHUNK = 1 << 18
@@ -175,13 +177,13 @@ class Intake:
         study_uid: StudyUid | None = None,
     ) -> tuple[Header, Sha256, int]:
         """Return the header, the digest of the data set, and the file's size."""
-        size = path.stat().st_size
-        with path.open("rb") as file:
+        with BufferedReader(FileIO(path), BUFFER) as file:
+            size = os.fstat(file.fileno()).st_size
             head = read_head(file, size, self._admission.wanted)
             header = self._admission.admit(
                 head, origin=origin, expected=expected, study_uid=study_uid
             )
-            return header, _digest(file, head.data_set_at), size
+            return header, _digest(file.raw, head.data_set_at), size
 
     def _refuse(
         self,
@@ -204,9 +206,22 @@ class Intake:
         self._recorder.refuse(refusal)
 
 
-def _digest(file: BinaryIO, start: int) -> Sha256:
+class _Buffers(threading.local):
+    """A buffer for each thread: to make one takes as long as to read into it."""
+
+    def __init__(self) -> None:
+        self.digest = bytearray(CHUNK)
+
+
+_buffers = _Buffers()
+
+
+def _digest(file: FileIO, start: int) -> Sha256:
+    """Return the digest of the file from some byte on."""
     file.seek(start)
     digest = hashlib.sha256()
-    while chunk := file.read(CHUNK):
-        digest.update(chunk)
+    buffer = _buffers.digest
+    view = memoryview(buffer)
+    while count := file.readinto(buffer):
+        digest.update(view[:count])
     return Sha256(digest.hexdigest())

@@ -9,13 +9,13 @@ pydicom reads headers too, but takes a value that ends early as it is, and build
 every item of a sequence that nobody asked for.
 """
 
-import io
 import zlib
 from collections.abc import Container, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from io import BufferedReader, BytesIO, RawIOBase
 from struct import Struct
-from typing import BinaryIO, NoReturn
+from typing import Any, NoReturn
 
 from dicom_node.errors import CANNOT_UNDERSTAND, Rejected
 
@@ -42,6 +42,8 @@ DEEPEST = 64
 """Sequences may be nested so deep."""
 MOST_INFLATED = 16 << 30
 CHUNK = 1 << 16
+BUFFER = 1 << 16
+"""So much is read ahead: the headers of most images."""
 TRUNCATED = "truncated: it ends within an element"
 DAMAGED = "a sequence is damaged"
 EVERYTHING = range(1 << 32)
@@ -51,6 +53,11 @@ _LONG_VRS = frozenset(
     | {b"UT", b"UV"}
 )
 """VRs with 32 bits for the length (PS3.5 Table 7.1-1)."""
+_SHORT_VRS = frozenset(
+    {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO"}
+    | {b"LT", b"PN", b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US"}
+)
+"""VRs with 16 bits for the length."""
 _BYTES = frozenset({b"OB", b"OW"})
 """VRs whose value of undefined length is made of fragments, not of items."""
 
@@ -101,13 +108,13 @@ class Head:
     has_pixels: bool
 
 
-def read_head(file: BinaryIO, size: int, wanted: AbstractSet[int]) -> Head:
+def read_head(file: "BufferedReader[Any]", size: int, wanted: AbstractSet[int]) -> Head:
     """Return the wanted elements of the file, of which every byte is accounted for.
 
     Parameters
     ----------
     file
-        At its start, seekable, buffered.
+        At its start, seekable; best with `BUFFER` bytes read ahead.
     size
         Its length in bytes.
     wanted
@@ -145,7 +152,7 @@ def read_head(file: BinaryIO, size: int, wanted: AbstractSet[int]) -> Head:
 def items(head: Head, sequence: Element) -> Sequence[Mapping[int, Element]]:
     """Return the elements of each item of a sequence, by tag."""
     value = sequence.value
-    span = _Span(io.BytesIO(value), 0, len(value))
+    span = _Span(BufferedReader(BytesIO(value)), 0, len(value))
     implicit = head.implicit or sequence.vr == "UN"
     encoding = _Encoding(implicit=implicit, little=head.little)
     found = []
@@ -173,6 +180,9 @@ class _Encoding:
     def __init__(self, *, implicit: bool, little: bool) -> None:
         order = "<" if little else ">"
         self.implicit = implicit
+        header = Struct(f"{order}HHL" if implicit else f"{order}HH2sH")
+        self.header_from = header.unpack_from
+        self.length_from = Struct(f"{order}L").unpack_from
         self.explicit_header = Struct(f"{order}HH2sH").unpack
         self.implicit_header = Struct(f"{order}HHL").unpack
         self.length = Struct(f"{order}L").unpack
@@ -186,7 +196,7 @@ class _Encoding:
 class _Span:
     """A file from where it stands: read forward, never beyond its end."""
 
-    def __init__(self, file: io.BufferedIOBase | BinaryIO, at: int, size: int) -> None:
+    def __init__(self, file: "BufferedReader[Any]", at: int, size: int) -> None:
         self._file = file
         self._size = size
         self._kept: list[bytes] | None = None
@@ -220,6 +230,10 @@ class _Span:
         self._file.seek(self.at)
         return data
 
+    def ahead(self) -> bytes:
+        """Return what is read ahead, however much that is."""
+        return self._file.peek()
+
     def at_end(self) -> bool:
         """Return whether nothing follows."""
         return self.at == self._size
@@ -252,10 +266,10 @@ class _Span:
             self._kept.append(data)
 
 
-class _Inflated(io.RawIOBase):
+class _Inflated(RawIOBase):
     """The inflated bytes of the rest of a file, in bounded memory, read once."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: "BufferedReader[Any]") -> None:
         self._source = file
         self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
 
@@ -280,19 +294,18 @@ class _Inflated(io.RawIOBase):
 class _InflatedSpan(_Span):
     """A deflated data set, inflated while it is walked over (PS3.5 A.5)."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._ahead = io.BufferedReader(_Inflated(file), CHUNK)
-        super().__init__(self._ahead, 0, MOST_INFLATED)
+    def __init__(self, file: "BufferedReader[Any]") -> None:
+        super().__init__(BufferedReader(_Inflated(file), BUFFER), 0, MOST_INFLATED)
 
     def peek(self, count: int) -> bytes:
-        return self._ahead.peek(count)[:count]
+        return self._file.peek(count)[:count]
 
     def at_end(self) -> bool:
         return not self.peek(1)
 
     def _pass(self, count: int) -> None:
         while count > 0:
-            passed = len(self._ahead.read(min(count, CHUNK)))
+            passed = len(self._file.read(min(count, CHUNK)))
             if not passed:
                 _reject(TRUNCATED)
             count -= passed
@@ -312,8 +325,13 @@ class _Walk:
 
     def to_the_end(self) -> None:
         """Follow every top-level element to the end of the data set."""
+        skim = self._skim_implicit if self._encoding.implicit else self._skim_explicit
         while not self._span.at_end():
-            if self.element() == 0 and self._span.rest_is_zero():
+            data = self._span.ahead()
+            passed = skim(data)
+            if passed:
+                self._span.skip(passed)
+            elif self.element() == 0 and self._span.rest_is_zero():
                 return  # some archives pad to whole blocks
 
     def item(self) -> None:
@@ -340,6 +358,50 @@ class _Walk:
         else:
             self._undefined(tag, vr)
         return tag
+
+    def _skim_explicit(self, data: bytes) -> int:
+        """Return how many bytes plain elements take, kept where they are wanted.
+
+        What `element` does, without a call for each: this is most of the time
+        that a header takes. Stops before whatever is not plain.
+        """
+        header_from, length_from = (
+            self._encoding.header_from,
+            self._encoding.length_from,
+        )
+        wanted, size, at = self._wanted, len(data), 0
+        while at + 12 <= size:
+            group, element, vr, length = header_from(data, at)
+            start = at + 8
+            if vr in _LONG_VRS:
+                (length,) = length_from(data, start)
+                start = at + 12
+            elif vr not in _SHORT_VRS:
+                break
+            tag = group << 16 | element
+            end = start + length
+            if end > size or tag in PIXELS or not group:
+                break
+            if tag in wanted:
+                self.found[tag] = Element(vr=vr.decode("ascii"), value=data[start:end])
+            at = end
+        return at
+
+    def _skim_implicit(self, data: bytes) -> int:
+        """Return the same where elements state no VR."""
+        header_from, wanted = self._encoding.header_from, self._wanted
+        size, at = len(data), 0
+        while at + 8 <= size:
+            group, element, length = header_from(data, at)
+            start = at + 8
+            tag = group << 16 | element
+            end = start + length
+            if end > size or tag in PIXELS or not group:
+                break
+            if tag in wanted:
+                self.found[tag] = Element(vr="", value=data[start:end])
+            at = end
+        return at
 
     def _header(self, encoding: _Encoding) -> tuple[int, bytes, int]:
         """Return tag, VR (empty where there is none) and length of the next element."""

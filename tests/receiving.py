@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,11 @@ def bundled(name: str) -> Path:
     path = get_testdata_file(name, download=False)
     assert isinstance(path, str)
     return Path(path)
+
+
+def buffered(content: bytes) -> BufferedReader:
+    """Return an open file with this content."""
+    return BufferedReader(BytesIO(content))
 
 
 def data_set_of(content: bytes) -> bytes:

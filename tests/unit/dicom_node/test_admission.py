@@ -1,6 +1,5 @@
 """Admission: what is taken in and how, what is refused and why."""
 
-import io
 from typing import Any
 
 import pytest
@@ -26,7 +25,7 @@ from dicom_node.domain.identity import (
 from dicom_node.errors import CANNOT_UNDERSTAND, DATASET_MISMATCH, Rejected
 from dicom_node.matching import PriorityRule
 from dicom_node.part10 import read_head
-from tests.receiving import STUDY, bundled, part10
+from tests.receiving import STUDY, buffered, bundled, part10
 
 ORIGIN = Origin(door=FrontDoor.DIMSE, calling_aet="CT_ER", called_aet="PACSIGHT")
 STAT_ER = PriorityRule(priority=Priority.STAT, calling_aet="CT_ER")
@@ -35,7 +34,7 @@ STAT_ER = PriorityRule(priority=Priority.STAT, calling_aet="CT_ER")
 def admit(content: bytes, *rules: PriorityRule, **facts: Any) -> Header:
     """Return the header of a file that is taken in."""
     admission = Admission(rules)
-    head = read_head(io.BytesIO(content), len(content), admission.wanted)
+    head = read_head(buffered(content), len(content), admission.wanted)
     return admission.admit(head, origin=ORIGIN, **facts)
 
 

@@ -1,6 +1,5 @@
 """DICOM files: the same header as pydicom reads, and no truncated file passes."""
 
-import io
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from pydicom.uid import (
 
 from dicom_node.errors import CANNOT_UNDERSTAND, Rejected
 from dicom_node.part10 import Head, items, read_head
-from tests.receiving import bundled, data_set, data_set_of, part10, written
+from tests.receiving import buffered, bundled, data_set, data_set_of, part10, written
 
 CLASS, INSTANCE, STUDY, SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
 NAME, PATIENT_ID, EQUIPMENT = 0x00100010, 0x00100020, 0x0018A001
@@ -63,7 +62,7 @@ BUNDLED = [
 
 def head_of(content: bytes) -> Head:
     """Return what is read of a file with this content."""
-    return read_head(io.BytesIO(content), len(content), WANTED)
+    return read_head(buffered(content), len(content), WANTED)
 
 
 def outcome(content: bytes) -> Head | Rejected:
