@@ -23,6 +23,7 @@ from dicom_node.ledger import (
     motion,
     outbox,
     results,
+    revisions,
     work,
 )
 from dicom_node.ledger.leases import BATCHES, JOBS, Waiting, WorkTable
@@ -142,7 +143,7 @@ class Handover:
     ) -> State | None:
         if motion.arrived_since(tx, one):
             return None
-        if results.has_images(tx, one.key):
+        if revisions.has_images(tx, one.key):
             return happen(tx, one.key, Event.COMPLETE, detail=why, at=now)
         detail = "there is no image in it"
         return happen(tx, one.key, Event.NOTHING, detail=detail, at=now)
@@ -158,7 +159,7 @@ class Handover:
             return None
         outbox.address(tx, key, self.addresses, now=now)
         former = motion.revision_of(tx, key)
-        number = results.open_revision(tx, key, self.packs, now=now)
+        number = revisions.open_revision(tx, key, self.packs, now=now)
         same = "unchanged, " if number == former else ""
         return happen(
             tx, key, Event.EMBEDDED, detail=f"{same}revision {number}", at=now

@@ -22,7 +22,16 @@ from dicom_node.domain import (
     SopClassUid,
     SopInstanceUid,
 )
-from dicom_node.ledger import Ledger, arrivals, leases, motion, outbox, results, work
+from dicom_node.ledger import (
+    Ledger,
+    arrivals,
+    leases,
+    motion,
+    outbox,
+    results,
+    revisions,
+    work,
+)
 from dicom_node.ledger.leases import BATCHES, JOBS, WorkTable
 from dicom_node.ledger.outbox import Address
 from dicom_node.ledger.results import JobInput, StoredObject
@@ -179,7 +188,7 @@ def open_revision(
     """Let a complete study that is embedded be concluded; return the revision."""
     key = standing(ledger, number).key
     with ledger.write() as tx:
-        opened = results.open_revision(tx, key, packs, now=now)
+        opened = revisions.open_revision(tx, key, packs, now=now)
         happen(tx, key, Event.EMBEDDED, detail=f"revision {opened}", at=now)
     return opened
 

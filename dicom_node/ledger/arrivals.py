@@ -23,7 +23,7 @@ from dicom_node.ledger.frames import (
     hurry,
 )
 from dicom_node.ledger.outbox import cancel, withdraw
-from dicom_node.ledger.results import drop_jobs
+from dicom_node.ledger.revisions import drop_jobs
 from dicom_node.ledger.sql import insert_ignore, locked
 from dicom_node.ledger.studies import happen
 from dicom_node.ledger.tables import embedding, study, version

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, and_, case, func, select
 
 from dicom_node.domain import Flag, Priority, StudyUid
 from dicom_node.ledger.outbox import DELIVERED
-from dicom_node.ledger.results import ROUTINE_RANK
+from dicom_node.ledger.revisions import ROUTINE_RANK
 from dicom_node.ledger.tables import (
     artefact,
     delivery,

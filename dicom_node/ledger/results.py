@@ -1,4 +1,4 @@
-"""Revisions of studies, the jobs that conclude them, and what came of those."""
+"""Jobs, each one revision of a study under one pack, and what came of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,22 +9,17 @@ from typing import Any
 from pydantic import TypeAdapter
 from sqlalchemy import (
     Connection,
-    and_,
     exists,
-    func,
-    insert,
     select,
     tuple_,
     update,
 )
 
 from dicom_node.domain import (
-    Analysis,
     Flag,
     InputFile,
     Lease,
     ObjectKind,
-    PackCard,
     Predecessor,
     Result,
     SeriesUid,
@@ -35,6 +30,7 @@ from dicom_node.domain import (
     Urgency,
 )
 from dicom_node.ledger import leases, outbox
+from dicom_node.ledger.revisions import ROUTINE_RANK
 from dicom_node.ledger.sql import insert_ignore
 from dicom_node.ledger.tables import (
     artefact,
@@ -48,7 +44,6 @@ from dicom_node.ledger.tables import (
 )
 
 _RESULT = TypeAdapter(Result)
-ROUTINE_RANK = len(Urgency)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,61 +82,6 @@ class StoredObject:
     sha256: Sha256
     path: str
     size: int
-
-
-def open_revision(
-    tx: Connection,
-    study_id: int,
-    packs: Sequence[PackCard],
-    *,
-    now: datetime,
-) -> int:
-    """Return the number of the revision to conclude, with a job for each pack.
-
-    It is a new one only where the images, their patient or the copied attributes
-    differ from the last: another transfer syntax alone does not count. Jobs of
-    older revisions that nobody has begun are dropped.
-
-    The same instance versions may be concluded a second time, after others came and
-    went again: the outcome of these jobs is a higher one, so that their objects are
-    not taken for the former ones.
-    """
-    images = _images(tx, study_id)
-    fingerprint = _fingerprint(tx, study_id, images)
-    last = _last_revision(tx, study_id)
-    if last is not None and last.fingerprint == fingerprint:
-        _revive(tx, last.id, packs)
-        _add_jobs(tx, last.id, study_id, packs)
-        return int(last.number)
-    number = 1 if last is None else last.number + 1
-    drop_jobs(tx, study_id)
-    keys = sorted(i.id for i in images)
-    values = {
-        "study_id": study_id,
-        "number": number,
-        "fingerprint": fingerprint,
-        "inputs": sha256(repr(keys).encode()).hexdigest(),
-        "last_image_at": max(i.received_at for i in images),
-        "at": now,
-    }
-    key = tx.execute(
-        insert(revision).values(**values).returning(revision.c.id)
-    ).scalar_one()
-    inputs = [{"revision_id": key, "version_id": i.id} for i in images]
-    tx.execute(insert(revision_input), inputs)
-    tx.execute(update(study).where(study.c.id == study_id).values(revision=number))
-    _add_jobs(tx, key, study_id, packs)
-    return number
-
-
-def has_images(tx: Connection, study_id: int) -> bool:
-    """Return whether any current instance of the study is an image."""
-    query = select(version.c.id).where(
-        version.c.study_id == study_id,
-        version.c.current,
-        version.c.analysis == Analysis.IMAGE,
-    )
-    return tx.execute(query.limit(1)).first() is not None
 
 
 def job_device(tx: Connection, job_id: int) -> str | None:
@@ -274,130 +214,6 @@ def failure(tx: Connection, study_id: int) -> str:
         .order_by(job.c.id.desc())
     )
     return tx.execute(query).scalars().first() or ""
-
-
-def _images(tx: Connection, study_id: int) -> list[Any]:
-    query = select(version).where(
-        version.c.study_id == study_id,
-        version.c.current,
-        version.c.analysis == Analysis.IMAGE,
-    )
-    return list(tx.execute(query).all())
-
-
-def _fingerprint(tx: Connection, study_id: int, images: Sequence[Any]) -> str:
-    """Digest what the images show and whose they are, not how they are encoded."""
-    query = (
-        select(
-            embedding.c.version_id,
-            embedding.c.frame,
-            embedding.c.pixels,
-            embedding.c.reason,
-        )
-        .join(version, version.c.id == embedding.c.version_id)
-        .where(version.c.study_id == study_id, version.c.current)
-    )
-    shown: dict[int, set[tuple[int, str]]] = {i.id: set() for i in images}
-    unreadable = set()
-    for row in tx.execute(query):
-        shown[row.version_id].add((row.frame, row.pixels))
-        if row.reason or not row.pixels:
-            unreadable.add(row.version_id)
-    digest = sha256()
-    for image in sorted(images, key=lambda i: i.sop_instance_uid):
-        known = shown[image.id] and image.id not in unreadable
-        picture = repr(sorted(shown[image.id])) if known else image.sha256
-        for part in (image.sop_instance_uid, image.patient, image.attributes, picture):
-            digest.update(part.encode() + b"\0")
-    return digest.hexdigest()
-
-
-def _last_revision(tx: Connection, study_id: int) -> Any:
-    query = (
-        select(revision)
-        .where(revision.c.study_id == study_id)
-        .order_by(revision.c.number.desc())
-    )
-    return tx.execute(query).first()
-
-
-def _revive(tx: Connection, revision_id: int, packs: Sequence[PackCard]) -> None:
-    """Take up again what was dropped while the study's instances disagreed."""
-    in_use = job.c.device_uid.in_([pack.device_uid for pack in packs])
-    dropped = job.c.state == leases.DROPPED
-    tx.execute(
-        update(job)
-        .where(job.c.revision_id == revision_id, dropped, in_use)
-        .values(**{**leases.NEW, "token": job.c.token}, dispatched_at=None, detail="")
-    )
-    mine = (
-        select(artefact.c.id)
-        .join(job, job.c.id == artefact.c.job_id)
-        .where(job.c.revision_id == revision_id)
-    )
-    tx.execute(
-        update(delivery)
-        .where(delivery.c.artefact_id.in_(mine), delivery.c.state == outbox.CANCELLED)
-        .values(state=outbox.WAITING)
-    )
-
-
-def drop_jobs(tx: Connection, study_id: int) -> None:
-    """Take the study's unfinished jobs from whoever does them."""
-    older = select(revision.c.id).where(revision.c.study_id == study_id)
-    tx.execute(
-        update(job)
-        .where(
-            job.c.revision_id.in_(older),
-            job.c.state.in_([leases.READY, leases.LEASED]),
-        )
-        .values(state=leases.DROPPED, detail="dropped before it was done")
-    )
-
-
-def _add_jobs(
-    tx: Connection, revision_id: int, study_id: int, packs: Sequence[PackCard]
-) -> None:
-    priority = tx.execute(
-        select(study.c.priority).where(study.c.id == study_id)
-    ).scalar_one()
-    outcomes = _next_outcomes(tx, revision_id)
-    rows = [
-        {
-            "revision_id": revision_id,
-            "pack": pack.name,
-            "device_uid": pack.device_uid,
-            "priority": priority,
-            "outcome": outcomes.get(pack.device_uid, 0),
-            "detail": "",
-            "flag": "",
-            "urgency": ROUTINE_RANK,
-            "top_finding": "",
-            **leases.NEW,
-        }
-        for pack in packs
-    ]
-    insert_ignore(tx, job, rows)
-
-
-def _next_outcomes(tx: Connection, revision_id: int) -> dict[str, int]:
-    """Return how often each device was to conclude the same versions before."""
-    this, former = revision.alias(), revision.alias()
-    query = (
-        select(job.c.device_uid, func.max(job.c.outcome) + 1)
-        .join(former, former.c.id == job.c.revision_id)
-        .join(
-            this,
-            and_(
-                this.c.study_id == former.c.study_id,
-                this.c.inputs == former.c.inputs,
-                this.c.number > former.c.number,
-            ),
-        )
-        .where(this.c.id == revision_id)
-        .group_by(job.c.device_uid)
-    )
-    return {row[0]: row[1] for row in tx.execute(query)}
 
 
 def _inputs(tx: Connection, revision_id: int) -> list[Any]:

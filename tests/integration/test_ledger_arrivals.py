@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from dicom_node.domain import PackCard, Priority, SopInstanceUid, StudyUid
-from dicom_node.ledger import Ledger, arrivals, motion, results, work
+from dicom_node.ledger import Ledger, arrivals, motion, revisions, work
 from dicom_node.ledger.arrivals import UnknownInstanceError
 from dicom_node.ledger.frames import use_packs
 from dicom_node.ledger.leases import JOBS
@@ -227,7 +227,7 @@ def test_an_image_replaced_by_something_else_wakes_a_study(ledger: Ledger) -> No
     record(ledger, not_an_image(number=1, content="second", at=later(1)))
     assert state(ledger) == "receiving"
     with ledger.read() as tx:
-        assert not results.has_images(tx, standing(ledger).key)
+        assert not revisions.has_images(tx, standing(ledger).key)
 
 
 def test_an_instance_that_comes_again_in_another_study_moves_there(
