@@ -37,6 +37,7 @@ from workers.demo.samples import FINDINGS, Samples, Sizes, orders, render
 from workers.demo.texts import PROMPTS
 from workers.medimageinsight import Tokenizer
 from workers.medimageinsight.training import (
+    Lessons,
     Normalisation,
     Plan,
     embed_images,
@@ -52,7 +53,7 @@ VERSION: Final = "1.0.0"
 SEEDS_PER_RUN: Final = 10_000_000
 """Seeds that a run of train-demo sets aside for itself, counted from run times this."""
 
-_SIZES = Sizes(encoder=SIZE_PX, chest=160, head=160)
+_SIZES = Sizes(encoder=SIZE_PX, chest=144, head=144)
 _NORMALISATION = Normalisation(mean=MEAN, std=STD)
 _TOKENIZER = Path(__file__).parents[1] / "packs" / "phantoms" / "tokenizer"
 _ROC_POINTS = 64
@@ -71,21 +72,24 @@ class Recipe:
         Batches, and images of each in one.
     text_steps, texts
         Batches of texts alone that come before, and pairs of texts in one.
+    locked
+        Share of the steps in which the text tower stays as it is.
     slices
         Of a head that is measured.
     """
 
-    learn: tuple[int, int] = (2000, 1600)
-    fit: tuple[int, int] = (400, 400)
+    learn: tuple[int, int] = (1200, 1200)
+    fit: tuple[int, int] = (300, 300)
     tune: tuple[int, int] = (250, 250)
     test: tuple[int, int] = (250, 250)
-    steps: int = 2500
-    text_steps: int = 300
-    texts: int = 64
-    chests: int = 24
-    heads: int = 10
+    steps: int = 4000
+    text_steps: int = 150
+    texts: int = 40
+    locked: float = 0.8
+    chests: int = 22
+    heads: int = 12
     slices: int = 12
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
 
 
 def train_demo(
@@ -160,15 +164,18 @@ class _Run:
         plan = Plan(
             steps=recipe.steps,
             text_steps=recipe.text_steps,
+            locked=recipe.locked,
             learning_rate=recipe.learning_rate,
             seed=seed,
         )
         model = train(
             config,
             tokenizer,
-            batches,
+            Lessons(
+                batches=batches,
+                rephrasings=rephrasings(count=recipe.texts, seed=seed),
+            ),
             plan,
-            rephrasings=rephrasings(count=recipe.texts, seed=seed),
             normalisation=_NORMALISATION,
             progress=self._step,
         )

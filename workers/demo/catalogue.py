@@ -10,15 +10,14 @@ from typing import Final
 from workers.medimageinsight import Config, TextConfig, VisionConfig
 
 STATEMENT: Final = (
-    "Synthetic demonstration: the model was trained on computer-generated phantoms "
-    "only and has never seen a patient. Scores are uncalibrated and mean nothing for "
-    "real images."
+    "Synthetic demonstration: trained on computer-generated phantoms only, it has "
+    "never seen a patient. Its scores mean nothing for real images."
 )
 POINT: Final = "sens>=0.95"
 SENSITIVITY: Final = 0.95
 MEAN: Final = (0.485, 0.456, 0.406)
 STD: Final = (0.229, 0.224, 0.225)
-SIZE_PX: Final = 112
+SIZE_PX: Final = 96
 
 _CHEST = {"modality": ["DX", "CR"], "body_part": ["CHEST"]}
 _HEAD = {"modality": ["CT"], "body_part": ["HEAD"]}
@@ -84,11 +83,11 @@ def model_config(vocabulary: int) -> Config:
     """Return the sizes of the demo model."""
     return Config(
         vision=VisionConfig(
-            dims=(24, 48, 96, 192),
+            dims=(16, 32, 96, 192),
             depths=(1, 1, 2, 1),
             heads=(1, 2, 4, 8),
             groups=(1, 2, 4, 8),
-            window=7,
+            window=6,
             drop_path=0.05,
         ),
         text=TextConfig(

@@ -104,7 +104,7 @@ def evaluate_demo(
         Other phantoms, for each other number.
     """
     opened = open_pack(pack)
-    encoder = open_encoder(opened, device="cpu")
+    encoder = open_encoder(opened, device="cpu", threads=1)
     first = UNSEEN + seed * SEEDS_PER_RUN
     sizes = Sizes(encoder=opened.preprocessing.size, chest=512, head=256)
     wanted = orders((n_per_class, n_per_class), first, sizes, slices=12)

@@ -44,4 +44,5 @@ def by_study(
     """Return the highest score of each study's images."""
     highest = np.full(len(samples.kinds), -np.inf)
     np.maximum.at(highest, samples.study, scores)
-    return highest[np.asarray(studies)]
+    chosen: NDArray[np.float64] = highest[np.asarray(studies)]
+    return chosen

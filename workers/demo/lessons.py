@@ -89,7 +89,10 @@ def altered(images: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
         out[index] = wide[index, y : y + size, x : x + size]
     gain = rng.uniform(0.85, 1.15, (count, 1, 1)).astype(np.float32)
     lift = rng.uniform(-12, 12, (count, 1, 1)).astype(np.float32)
-    return np.clip((out - 128) * gain + 128 + lift, 0, 255).astype(np.uint8)
+    changed: NDArray[np.uint8] = (
+        ((out - 128) * gain + 128 + lift).clip(0, 255).astype(np.uint8)
+    )
+    return changed
 
 
 def _endless(

@@ -88,13 +88,14 @@ def _border(image: NDArray[np.uint8]) -> NDArray[np.float64]:
         for side in sides
     ]
     shares = np.histogram(pixels, 16, (0, 256))[0] / pixels.size
-    return np.r_[np.concatenate(cells), pixels.mean(), pixels.std(), shares]
+    tones = [pixels.mean(), pixels.std()]
+    features: NDArray[np.float64] = np.concatenate([*cells, tones, shares])
+    return features
 
 
 def _header(made: Phantom) -> list[float]:
     """What the attributes say: person, dates, numbers, machine, view, polarity."""
     person, when = made.patient, made.patient.examined
-    chest = isinstance(made, ChestPhantom)
     return [
         float(person.sex == "F"),
         float(person.age_years),
@@ -104,6 +105,12 @@ def _header(made: Phantom) -> list[float]:
         float(int(person.patient_id[2:]) % 1000),
         float(int(person.accession[1:]) % 1000),
         float(sum(map(ord, made.scanner.station))),
-        float(chest and made.view == "PA"),
-        float(chest and made.inverted),
+        *_radiograph(made),
     ]
+
+
+def _radiograph(made: Phantom) -> tuple[float, float]:
+    """View and polarity, which only a radiograph has."""
+    if isinstance(made, ChestPhantom):
+        return float(made.view == "PA"), float(made.inverted)
+    return 0.0, 0.0

@@ -54,7 +54,9 @@ def proportion(hits: int, total: int) -> Estimate:
     spread = share * (1 - share) / total + Z_95**2 / (4 * total**2)
     margin = Z_95 * float(np.sqrt(spread)) / (1 + Z_95**2 / total)
     return Estimate(
-        value=share, low=max(0.0, middle - margin), high=min(1.0, middle + margin)
+        value=share,
+        low=max(0.0, min(share, middle - margin)),
+        high=min(1.0, max(share, middle + margin)),
     )
 
 

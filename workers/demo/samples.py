@@ -129,12 +129,17 @@ def _draw(order: Order) -> _Drawn:
 
 
 def _learned_levels(made: HeadPhantom) -> tuple[float, ...]:
-    """Levels to learn from: of a bleed, most of them where it is plain to see."""
+    """Levels to learn from: of a bleed, most of them where it is plain to see.
+
+    Those of other heads are as often in the middle, so that the level tells nothing.
+    """
     rng = np.random.default_rng(made.seed)
     levels = rng.uniform(0.04, 0.96, LEARNED_SLICES)
     bleed = made.head.bleed
+    middle, reach = rng.uniform(0.34, 0.72), rng.uniform(0.10, 0.17)
     if bleed is not None:
-        levels[1:] = bleed.level + bleed.extent * rng.uniform(-0.8, 0.8, 2)
+        middle, reach = bleed.level, bleed.extent
+    levels[1:] = middle + reach * rng.uniform(-0.8, 0.8, 2)
     return tuple(float(level) for level in levels)
 
 

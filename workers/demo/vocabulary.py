@@ -41,7 +41,7 @@ def write_subset(full: Path, words: Iterable[str], folder: Path) -> None:
 def _merges_of(word: str, ranks: dict[tuple[str, str], int]) -> set[int]:
     """Return the ranks of the merges that byte-pair encoding makes in an ASCII word."""
     pieces = [*word[:-1], word[-1] + _WORD_END]
-    used = set()
+    used: set[int] = set()
     while True:
         pairs = [
             (ranks.get(pair, len(ranks)), at)

@@ -10,7 +10,8 @@ gradient norm clipped to 1, an average of the weights over the last steps.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,20 +76,28 @@ class Plan:
     text_steps
         Number of rephrasings that the text tower learns from before that, alone: with
         texts apart from the start, images know where to go.
+    locked
+        Share of the steps, from the first, in which the text tower only watches. Two
+        towers that know nothing collapse onto one point before they learn.
     averaged
         Decay of the moving average of the weights, which are what is returned.
     logit_scale
         What the logit scale starts from. A small model that starts from the official
         value, 1, hardly moves for hundreds of steps.
+    threads
+        Sums depend on it in their last bits, so it is part of the plan. A model this
+        small gains little from a second one.
     """
 
     steps: int
     text_steps: int = 0
+    locked: float = 0.0
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup: int = 100
     averaged: float = 0.995
     logit_scale: float = math.log(1 / 0.07)
+    threads: int = 1
     seed: int = 0
 
 
@@ -100,33 +109,55 @@ class Normalisation:
     std: tuple[float, float, float]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lessons:
+    """What is learned from: images with texts, and before that texts alone."""
+
+    batches: Iterable[Batch]
+    rephrasings: Iterable[Rephrasing] = ()
+
+
 def train(
     config: Config,
     tokenizer: Tokenizer,
-    batches: Iterable[Batch],
+    lessons: Lessons,
     plan: Plan,
     *,
-    rephrasings: Iterable[Rephrasing] = (),
     normalisation: Normalisation,
     progress: Progress,
 ) -> MedImageInsight:
-    """Return a model, in evaluation mode, trained from scratch on `batches`.
+    """Return a model, in evaluation mode, trained from scratch on `lessons`.
 
     Two runs with equal arguments on one machine, with one number of threads, give
     the same weights to the bit.
     """
+    with _exactly(plan.threads):
+        return _trained(config, tokenizer, lessons, plan, (normalisation, progress))
+
+
+def _trained(
+    config: Config,
+    tokenizer: Tokenizer,
+    lessons: Lessons,
+    plan: Plan,
+    setting: tuple[Normalisation, Progress],
+) -> MedImageInsight:
+    normalisation, progress = setting
     torch.manual_seed(plan.seed)
     model = MedImageInsight(config).train()
     torch.nn.init.constant_(model.logit_scale, plan.logit_scale)
-    _learn_texts(model, tokenizer, rephrasings, plan)
+    _learn_texts(model, tokenizer, lessons.rephrasings, plan)
     average = torch.optim.swa_utils.AveragedModel(
         model,
-        multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(plan.averaged),
+        multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(  # type: ignore[no-untyped-call]
+            plan.averaged
+        ),
     )
     optimizer = _optimizer(model, plan)
-    for step, batch in zip(range(plan.steps), batches, strict=False):
+    for step, batch in zip(range(plan.steps), lessons.batches, strict=False):
         if step == 0:
             _spread(model, batch, normalisation)
+        _lock_text(model, locked=step < plan.locked * plan.steps)
         for group in optimizer.param_groups:
             group["lr"] = _rate(step, plan)
         loss = _loss(model, tokenizer, batch, normalisation)
@@ -140,6 +171,19 @@ def train(
         progress(step + 1, plan.steps, loss.item())
     model.load_state_dict(average.module.state_dict())
     return model.eval()
+
+
+@contextmanager
+def _exactly(threads: int) -> Iterator[None]:
+    """Compute with so many threads and reproducible kernels only, for a while."""
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(mode=True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(mode=before[1])
 
 
 def save_half(model: MedImageInsight, path: Path) -> MedImageInsight:
@@ -156,7 +200,7 @@ def embed_images(
     batch_size: int = 64,
 ) -> NDArray[np.float32]:
     """Return embeddings (N, D) of length one, of grey images (N, S, S) uint8."""
-    with torch.inference_mode():
+    with _exactly(1), torch.inference_mode():
         parts = [
             model.encode_image(_pixels(images[at : at + batch_size], normalisation))
             for at in range(0, len(images), batch_size)
@@ -169,11 +213,16 @@ def embed_texts(
     model: MedImageInsight, tokenizer: Tokenizer, texts: Sequence[str]
 ) -> NDArray[np.float32]:
     """Return embeddings (N, D) of length one."""
-    with torch.inference_mode():
+    with _exactly(1), torch.inference_mode():
         embedded: NDArray[np.float32] = model.encode_text(
             *tokenizer.encode(texts)
         ).numpy()
     return embedded
+
+
+def _lock_text(model: MedImageInsight, *, locked: bool) -> None:
+    model.lang_encoder.requires_grad_(not locked)
+    model.lang_projection.requires_grad_(not locked)
 
 
 def _learn_texts(
@@ -247,7 +296,8 @@ def _pixels(images: NDArray[np.uint8], normalisation: Normalisation) -> Tensor:
 
 def _optimizer(model: MedImageInsight, plan: Plan) -> torch.optim.Optimizer:
     kept = ("positional_embedding", "token_embedding.weight", "logit_scale")
-    decayed, free = [], []
+    decayed: list[torch.nn.Parameter] = []
+    free: list[torch.nn.Parameter] = []
     for name, parameter in model.named_parameters():
         plain = parameter.ndim < 2 or ".dw." in name or name.endswith(kept)  # noqa: PLR2004
         (free if plain else decayed).append(parameter)

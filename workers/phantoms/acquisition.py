@@ -148,7 +148,8 @@ def develop(attenuation: Field, exposure: Exposure) -> Stored:
     image = _collimate(image, exposure)
     tone = np.clip((image - _DARKEST) / (_BRIGHTEST - _DARKEST), 0, 1) ** exposure.gamma
     low, high = exposure.span
-    return np.rint(low + (high - low) * tone).astype(np.uint16)
+    stored: Stored = np.rint(low + (high - low) * tone).astype(np.uint16)
+    return stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +197,8 @@ def reconstruct(hounsfield: Field, scan: Scan, index: int) -> HounsfieldUnits:
     noise = np.float32(scan.noise_hu) * (grain + white)
     image = hounsfield + noise + np.float32(scan.offset_hu)
     image -= np.float32(scan.cupping_hu) * middle
-    return np.rint(np.clip(image, -1024, 3071)).astype(np.int16)
+    values: HounsfieldUnits = np.rint(np.clip(image, -1024, 3071)).astype(np.int16)
+    return values
 
 
 def _collimate(image: Field, exposure: Exposure) -> Field:

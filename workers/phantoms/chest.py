@@ -119,7 +119,7 @@ def draw_chest(
     thorax = rng.uniform(0.66, 0.86)
     enlarged = "enlarged_heart" in findings
     base = rng.uniform(0.30, 0.50)
-    raised = rng.uniform(0, 0.26, 2) * (rng.random(2) < 0.5)  # noqa: PLR2004 - half
+    raised = rng.uniform(0, 0.26, 2) * (rng.random(2) < (0.42 if enlarged else 0.59))
     effusions = _effusions(rng, thorax) if "effusion" in findings else ()
     for effusion in effusions:
         raised[(effusion.side + 1) // 2] *= 0.1
@@ -130,14 +130,14 @@ def draw_chest(
             scale=rng.uniform(0.88, 1.12),
         ),
         thorax=thorax,
-        heart_ratio=rng.uniform(0.56, 0.66) if enlarged else rng.uniform(0.38, 0.48),
+        heart_ratio=rng.uniform(0.57, 0.67) if enlarged else rng.uniform(0.38, 0.48),
         heart_shift=rng.uniform(-0.03, 0.03),
         mediastinum=rng.uniform(0.10, 0.17) + (0 if enlarged else rng.uniform(0, 0.08)),
         diaphragms=(base - 0.04 - raised[0], base - raised[1]),
         angle_depth=rng.uniform(0.16, 0.28),
         breasts=rng.uniform(0.06, 0.22) if female else rng.uniform(0, 0.10),
         scapulae=rng.uniform(-0.06, 0.12),
-        lucency=rng.uniform(0.42, 0.62),
+        lucency=rng.uniform(0.38, 0.66),
         rib_contrast=rng.uniform(0.05, 0.12),
         rib_spacing=rng.uniform(0.125, 0.155),
         rib_slope=rng.uniform(0.10, 0.28),
@@ -266,9 +266,9 @@ def _mediastinum(
     heart = inside(lungs.heart, 0.04) * (0.3 + 0.7 * inside(lungs.floor - y, 0.06))
     vertebra = 0.5 + 0.5 * np.cos(y * 46 + rng.uniform(0, 6))
     spine = inside(0.085 - np.abs(x), 0.04) * (0.10 + 0.06 * vertebra)
-    return (
-        0.10 * column + 0.05 * aorta - 0.16 * trachea + 0.12 * heart + spine
-    ).astype(np.float32)
+    total: Field = spine + 0.10 * column + 0.05 * aorta
+    total += 0.12 * heart - 0.16 * trachea
+    return total
 
 
 def _bones(
@@ -313,12 +313,9 @@ def _parenchyma(
     vessels = np.minimum(vessels, 0.28)
     patches = 0.05 * smooth_field(rng, 7, size) + 0.018 * smooth_field(rng, 36, size)
     inflated = lungs.lung * (1 - lungs.free_air)
-    return (
-        vessels * inflated
-        + patches * inflated
-        - 0.09 * lungs.free_air
-        + 0.11 * lungs.lung_edge
-    )
+    total: Field = (vessels + patches) * inflated
+    total += 0.20 * lungs.lung_edge - 0.14 * lungs.free_air
+    return total
 
 
 def _tree(image: Field, chest: Chest, rng: np.random.Generator, side: int) -> None:
@@ -432,13 +429,13 @@ def _marker(layer: Field, rng: np.random.Generator, unit: float) -> None:
 def _effusions(rng: np.random.Generator, thorax: float) -> tuple[Effusion, ...]:
     del thorax
     sides = [-1, 1] if rng.random() < 0.25 else [int(rng.choice([-1, 1]))]  # noqa: PLR2004
-    return tuple(Effusion(side=side, height=rng.uniform(0.20, 0.46)) for side in sides)
+    return tuple(Effusion(side=side, height=rng.uniform(0.26, 0.52)) for side in sides)
 
 
 def _pneumothorax(rng: np.random.Generator) -> Pneumothorax:
     return Pneumothorax(
         side=int(rng.choice([-1, 1])),
-        gap=rng.uniform(0.12, 0.30),
+        gap=rng.uniform(0.15, 0.34),
         reach=rng.uniform(0.5, 1.0),
     )
 
@@ -453,7 +450,7 @@ def _nodules(
                 side * thorax * rng.uniform(0.42, 0.80),
                 rng.uniform(-0.42, base - 0.16),
             ),
-            radius=rng.uniform(0.045, 0.085),
-            contrast=rng.uniform(0.16, 0.28),
+            radius=rng.uniform(0.07, 0.12),
+            contrast=rng.uniform(0.30, 0.45),
         ),
     )

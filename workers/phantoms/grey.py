@@ -21,7 +21,9 @@ PERCENTILES: Final = (1.0, 99.0)
 
 def radiograph_grey(stored: Stored, size: int, *, inverted: bool) -> Grey:
     """(size, size) uint8, white is dense, of 12-bit stored values."""
-    values = (4095.0 - stored) if inverted else stored.astype(np.float64)
+    values = stored.astype(np.float64)
+    if inverted:
+        values = 4095 - values
     low, high = np.percentile(values, PERCENTILES)
     return _resized(values, float(low), float(high), size)
 

@@ -148,11 +148,11 @@ def render_slice(head: Head, level: float, size: int) -> Field:
     bone = _CORTEX - (_CORTEX - _DIPLOE) * line(
         skull.depth + head.bone * diploe, head.bone * 0.6
     )
-    image = bone + (brain - bone) * inside(skull.depth, edge)
+    bone = bone + (brain - bone) * inside(skull.depth, edge)
     skin = line(skull.depth + head.bone + head.scalp, 0.03)
     muscle = inside(0.02 - 0.06 * level + 0.02 * warp(rng, 5, (x, y)), 0.02)
     soft = _FAT + (_SKIN - _FAT) * np.maximum(skin, muscle)
-    image = soft + (image - soft) * inside(skull.depth + head.bone, edge)
+    image: Field = soft + (bone - soft) * inside(skull.depth + head.bone, edge)
     image = _AIR + (image - _AIR) * inside(skull.depth + head.bone + head.scalp, edge)
     image = _with_swelling(image, head, skull, level)
     return _headrest(image, x, y, head, edge).astype(np.float32)
@@ -240,7 +240,8 @@ def _ventricles(head: Head, x: Field, y: Field, level: float) -> Field:
     slit = inside(ellipse(x, y, (0, 0.06), (0.012 + 0.2 * wide, 0.10)), 0.015)
     fourth = max(0.0, 1 - ((level - 0.16) / 0.08) ** 2)
     round_ = inside(ellipse(x, y, (0, 0.30), (0.05, 0.035)), 0.02)
-    return np.maximum(lateral, np.maximum(slit * third, round_ * fourth))
+    fluid: Field = np.maximum(lateral, np.maximum(slit * third, round_ * fourth))
+    return fluid
 
 
 def _cisterns(head: Head, x: Field, y: Field, level: float) -> Field:
@@ -253,7 +254,8 @@ def _cisterns(head: Head, x: Field, y: Field, level: float) -> Field:
         np.abs(y + 0.08) - 0.2 * (np.abs(x) - 0.2), 0.03 + 0.04 * head.atrophy
     )
     sylvian *= inside(np.abs(x) - 0.2, 0.05)
-    return here * np.maximum(inside(reach, 0.04), 0.7 * sylvian)
+    fluid: Field = here * np.maximum(inside(reach, 0.04), 0.7 * sylvian)
+    return fluid
 
 
 def _densities(
@@ -377,7 +379,8 @@ def _against_bone(bleed: Bleed, share: float, skull: _Skull) -> Field:
     bulge = 1 - (away / np.float32(half_angle)) ** 2
     if bleed.kind != "epidural":
         bulge = np.sign(bulge) * np.abs(bulge) ** 0.5
-    return np.float32(thick) * bulge
+    thickness: Field = np.float32(thick) * bulge
+    return thickness
 
 
 def _headrest(image: Field, x: Field, y: Field, head: Head, edge: float) -> Field:
@@ -396,14 +399,14 @@ def _bleed(rng: np.random.Generator, axes: tuple[float, float]) -> Bleed:
             axes[0] * side * rng.uniform(0.25, 0.6),
             axes[1] * rng.uniform(-0.5, 0.5),
         )
-        radius = rng.uniform(0.08, 0.16)
+        radius = rng.uniform(0.10, 0.18)
         radii = (radius, radius * rng.uniform(0.7, 1.0))
     elif kind == "subdural":
         place = (side * rng.uniform(0.9, 2.0), 0.0)
-        radii = (rng.uniform(0.05, 0.09), rng.uniform(0.6, 1.0))
+        radii = (rng.uniform(0.07, 0.11), rng.uniform(0.6, 1.0))
     elif kind == "epidural":
         place = (side * rng.uniform(0.7, 2.2), 0.0)
-        radii = (rng.uniform(0.08, 0.15), rng.uniform(0.3, 0.5))
+        radii = (rng.uniform(0.10, 0.17), rng.uniform(0.35, 0.55))
     else:
         level, extent = rng.uniform(0.48, 0.56), rng.uniform(0.10, 0.14)
     return Bleed(
@@ -413,7 +416,7 @@ def _bleed(rng: np.random.Generator, axes: tuple[float, float]) -> Bleed:
         extent=extent,
         place=place,
         radii=radii,
-        density_hu=rng.uniform(16, 34),
+        density_hu=rng.uniform(24, 42),
         angle_rad=rng.uniform(-0.8, 0.8),
     )
 

@@ -5,11 +5,12 @@ drawn at any matrix size. Edges are logistic ramps at least a pixel wide.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +55,14 @@ def inside(depth: Field, width: float) -> Field:
     `width` is the breadth of the edge in the units of `depth`.
     """
     scaled = np.clip(depth * np.float32(4 / width), -20, 20)
-    return np.float32(1) / (np.float32(1) + np.exp(-scaled))
+    share: Field = 1 / (1 + np.exp(-scaled))
+    return share
 
 
 def line(distance: Field, width: float) -> Field:
     """A Gaussian ridge of the given full width where `distance` is zero."""
-    return np.exp(-np.minimum((distance / np.float32(width * 0.6)) ** 2, 30))
+    ridge: Field = np.exp(-np.minimum((distance / np.float32(width * 0.6)) ** 2, 30))
+    return ridge
 
 
 def ellipse(
@@ -137,5 +140,6 @@ def _spline_weights(count: int, size: int) -> Field:
     away = np.abs(at[:, None] - np.arange(count, dtype=np.float32)[None, :])
     near = np.float32(2 / 3) - away**2 + away**3 / 2
     far = (2 - np.minimum(away, 2)) ** 3 / 6
-    weights = np.where(away < 1, near, far)
-    return weights / weights.sum(axis=1, keepdims=True)
+    weights: Field = np.where(away < 1, near, far)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return weights
