@@ -14,7 +14,7 @@ from dicom_node.domain import (
     Score,
     Urgency,
 )
-from dicom_node.ledger import Ledger, arrivals, motion, outbox, results
+from dicom_node.ledger import Ledger, arrivals, motion, outbox, results, revisions
 from dicom_node.ledger.events import note
 from dicom_node.ledger.leases import JOBS
 from dicom_node.ledger.outbox import Address
@@ -470,7 +470,7 @@ def test_a_study_without_result_has_a_line_too(ledger: Ledger) -> None:
     assert (line.flag, line.pack, line.urgency, line.seconds) == (
         None,
         "",
-        results.ROUTINE_RANK,
+        revisions.ROUTINE_RANK,
         None,
     )
 
