@@ -22,7 +22,8 @@ from dicom_node.matching import PriorityRule
 from dicom_node.part10 import BUFFER, read_head
 from dicom_node.spool import Spool
 
-CHUNK = 1 << 18
+CHUNK = 1 << 20
+"""So much is read at once for the digest: most images in one go."""
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE})
 
 
@@ -97,6 +98,7 @@ class Intake:
         """
         try:
             self.spool.room()
+            secured = self.spool.secure(temporary, origin)
             header, sha256, size = self._examine(
                 temporary, origin, expected=expected, study_uid=study_uid
             )
@@ -105,7 +107,7 @@ class Intake:
                 header=header,
                 origin=origin,
                 sha256=sha256,
-                path=self.spool.keep(temporary, sha256, origin),
+                path=self.spool.keep(temporary, sha256, secured=secured),
                 size=size,
                 at=self._clock(),
             )
@@ -183,7 +185,7 @@ class Intake:
             header = self._admission.admit(
                 head, origin=origin, expected=expected, study_uid=study_uid
             )
-            return header, _digest(file.raw, head.data_set_at), size
+            return header, _digest(file.raw, head.data_set_at, size), size
 
     def _refuse(
         self,
@@ -216,12 +218,15 @@ class _Buffers(threading.local):
 _buffers = _Buffers()
 
 
-def _digest(file: FileIO, start: int) -> Sha256:
-    """Return the digest of the file from some byte on."""
+def _digest(file: FileIO, start: int, end: int) -> Sha256:
+    """Return the digest of a part of the file."""
     file.seek(start)
     digest = hashlib.sha256()
-    buffer = _buffers.digest
-    view = memoryview(buffer)
-    while count := file.readinto(buffer):
+    view = memoryview(_buffers.digest)
+    while start < end:
+        count = file.readinto(view)
+        if not count:
+            raise Rejected("it became shorter", status=CANNOT_UNDERSTAND)
         digest.update(view[:count])
+        start += count
     return Sha256(digest.hexdigest())

@@ -8,6 +8,7 @@ although the ledger never heard of it.
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkstemp
@@ -18,6 +19,8 @@ from dicom_node.files import sync_folder
 
 INCOMING = "incoming"
 SUFFIX = ".dcm"
+SIDE_BY_SIDE = 32
+"""So many files are made durable at the same time."""
 PREAMBLE = 128
 """Bytes before the DICM prefix (PS3.10 7.1)."""
 _SIGNATURE = b"pacsight"
@@ -46,6 +49,7 @@ class Spool:
         self, root: Path, *, min_free_bytes: int = 0, min_free_inodes: int = 0
     ) -> None:
         self._root = root
+        self._disk = ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="spool")
         self._min = Room(free_bytes=min_free_bytes, free_inodes=min_free_inodes)
 
     def open(self) -> None:
@@ -66,7 +70,14 @@ class Spool:
         handle, name = mkstemp(dir=self.incoming(), suffix=SUFFIX)
         return handle, Path(name)
 
-    def keep(self, temporary: Path, sha256: Sha256, origin: Origin) -> str:
+    def secure(self, temporary: Path, origin: Origin) -> "Future[None]":
+        """Begin to make an incoming file durable, its sender in its preamble.
+
+        The disk takes as long as the header and the digest: done side by side.
+        """
+        return self._disk.submit(_secure, temporary, _preamble(origin))
+
+    def keep(self, temporary: Path, sha256: Sha256, *, secured: "Future[None]") -> str:
         """Return the path of the file, once it is safe.
 
         The same bytes have the same place, whoever sends them how often: the
@@ -76,14 +87,11 @@ class Spool:
         ----------
         temporary
             A complete file from `incoming`; it is gone afterwards.
+        secured
+            What `secure` returned for it.
         """
+        secured.result()
         relative = f"{sha256[:2]}/{sha256}{SUFFIX}"
-        handle = os.open(temporary, os.O_WRONLY)
-        try:
-            os.pwrite(handle, _preamble(origin), 0)
-            os.fsync(handle)
-        finally:
-            os.close(handle)
         target = self._root / relative
         temporary.replace(target)
         sync_folder(target.parent)
@@ -123,6 +131,15 @@ class Spool:
         for folder in _FOLDERS:
             with os.scandir(self._root / folder) as entries:
                 yield from (f"{folder}/{entry.name}" for entry in entries)
+
+
+def _secure(path: Path, preamble: bytes) -> None:
+    handle = os.open(path, os.O_WRONLY)
+    try:
+        os.pwrite(handle, preamble, 0)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _preamble(origin: Origin) -> bytes:

@@ -11,6 +11,7 @@ with the same largest PDU; no header is read, no digest made, nothing remembered
 
 import argparse
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -287,6 +288,7 @@ def main() -> None:
     parser.add_argument("--serve", nargs=2, metavar=("WHAT", "FOLDER"))
     options = parser.parse_args()
     if options.serve:
+        logging.basicConfig(level=logging.ERROR)  # why an association was aborted
         what, name = options.serve
         serve = {"node": serve_node, "bare": serve_bare}[what]
         print(serve(Path(name)), flush=True)

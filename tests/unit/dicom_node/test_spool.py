@@ -30,11 +30,18 @@ def digest(content: bytes) -> Sha256:
     return Sha256(hashlib.sha256(content).hexdigest())
 
 
+def keep(home: House, content: bytes, origin: Origin = ORIGIN) -> str:
+    """Return the path under which a file with this content is kept."""
+    path = home.put(content)
+    secured = home.spool.secure(path, origin)
+    return home.spool.keep(path, digest(content), secured=secured)
+
+
 def test_a_file_is_kept_as_it_came(at_home: House) -> None:
     """But for the preamble, every byte is as received, and nobody else may read it."""
     content = part10()
     sha256 = digest(content)
-    path = at_home.spool.keep(at_home.put(content), sha256, ORIGIN)
+    path = keep(at_home, content)
     assert path == f"{sha256[:2]}/{sha256}.dcm"
     kept = at_home.spool.path(path)
     assert content[128:] == kept.read_bytes()[128:]
@@ -47,8 +54,8 @@ def test_the_same_bytes_have_the_same_place(at_home: House) -> None:
     """Kept twice, there is one file: the last sender's."""
     content = part10()
     again = Origin(door=FrontDoor.STOW, address="10.9.9.9")
-    first = at_home.spool.keep(at_home.put(content), digest(content), ORIGIN)
-    second = at_home.spool.keep(at_home.put(content), digest(content), again)
+    first = keep(at_home, content)
+    second = keep(at_home, content, again)
     assert first == second
     assert at_home.kept == [first]
     assert at_home.spool.origin(second) == again
@@ -78,7 +85,7 @@ def test_a_file_of_somebody_else_has_no_sender(at_home: House) -> None:
 
 def test_what_was_not_received_to_its_end_is_dropped(at_home: House) -> None:
     """After a crash only complete files are left."""
-    path = at_home.spool.keep(at_home.put(part10()), digest(b""), ORIGIN)
+    path = keep(at_home, part10())
     at_home.put(b"half an inst")
     at_home.spool.open()
     assert at_home.incoming == []
