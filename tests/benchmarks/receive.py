@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -293,6 +294,7 @@ def main() -> None:
         serve = {"node": serve_node, "bare": serve_bare}[what]
         print(serve(Path(name)), flush=True)
         threading.Event().wait()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave nothing behind
     with tempfile.TemporaryDirectory() as name:
         figures = measure(Path(name), options.rounds, min(3, options.rounds))
     if options.json:
