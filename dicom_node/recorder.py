@@ -19,7 +19,7 @@ from dicom_node.ledger import Ledger, LedgerBusyError
 from dicom_node.ledger.arrivals import record
 from dicom_node.ledger.events import note
 
-GATHER_S = 0.05
+GATHER_S = 0.25
 RETRY_S = 0.5
 MOST_AT_ONCE = 256
 MOST_WAITING = 10_000
