@@ -122,7 +122,7 @@ def _draw_provenance(pen: Pen, result: Result, concluded_at: datetime) -> None:
             (_MARGIN, y),
             result.algorithm.statement,
             size=20,
-            width=_LEFT_WIDTH,
+            width=WIDTH - 2 * _MARGIN,
             lines=int((_BOTTOM - y) // line_height(20)),
             bold=True,
             colour=ink.ORANGE,
