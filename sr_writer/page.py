@@ -121,9 +121,9 @@ def _draw_provenance(pen: Pen, result: Result, concluded_at: datetime) -> None:
         pen.paragraph(
             (_MARGIN, y),
             result.algorithm.statement,
-            size=20,
-            width=WIDTH - 2 * _MARGIN,
-            lines=int((_BOTTOM - y) // line_height(20)),
+            size=16,
+            width=_LEFT_WIDTH,
+            lines=int((_BOTTOM - y) // line_height(16)),
             bold=True,
             colour=ink.ORANGE,
         )
