@@ -95,8 +95,10 @@ def analyze(
     """Analyze files without any network: reports and captures go into a folder."""
     from workers.analyze import analyze_files
 
+    settings = load_settings(config)
+    configure_logs(style=settings.log.format, level="warning")  # the bar tells the rest
     progress = Console(stderr=True, quiet=as_json)
-    done = analyze_files(paths, out, settings=_settings(config), console=progress)
+    done = analyze_files(paths, out, settings=settings, console=progress)
     for file, why in done.refused:
         typer.echo(f"pacsight: {file} was not taken in: {why}", err=True)
     if as_json:
