@@ -12,12 +12,12 @@ from workers.phantoms import datasets, phantom
 PHANTOMS = (
     ("chest-normal-1", "chest_normal", 1),
     ("chest-normal-2", "chest_normal", 3),
-    ("chest-pneumothorax", "pneumothorax", 2),
+    ("chest-pneumothorax", "pneumothorax", 4),
     ("chest-effusion", "effusion", 4),
     ("chest-nodule", "nodule", 1),
     ("chest-large-heart", "enlarged_heart", 5),
-    ("head-normal", "head_normal", 1),
-    ("head-haemorrhage", "haemorrhage", 1),
+    ("head-normal", "head_normal", 2),
+    ("head-haemorrhage", "haemorrhage", 2),
 )
 """Name, kind and seed."""
 

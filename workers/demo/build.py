@@ -33,7 +33,15 @@ from workers.demo.catalogue import (
 from workers.demo.heads import by_study, fit_head, sigmoid
 from workers.demo.lessons import lessons, rephrasings
 from workers.demo.roc import area, curve, proportion, threshold_for
-from workers.demo.samples import FINDINGS, Samples, Sizes, orders, render
+from workers.demo.samples import (
+    FINDINGS,
+    Order,
+    Samples,
+    Sizes,
+    orders,
+    orders_to_learn,
+    render,
+)
 from workers.demo.texts import PROMPTS
 from workers.medimageinsight import Tokenizer
 from workers.medimageinsight.training import (
@@ -50,7 +58,8 @@ from workers.phantoms import CT_WINDOW_HU, PERCENTILES
 Progress = Callable[[str], None]
 
 VERSION: Final = "1.0.0"
-SEEDS_PER_RUN: Final = 10_000_000
+SEEDS_PER_SET: Final = 1_000_000
+SEEDS_PER_RUN: Final = 10 * SEEDS_PER_SET
 """Seeds that a run of train-demo sets aside for itself, counted from run times this."""
 
 _SIZES = Sizes(encoder=SIZE_PX, chest=144, head=144)
@@ -65,9 +74,11 @@ class Recipe:
 
     Parameters
     ----------
-    learn, fit, tune, test
-        Phantoms of each chest kind and of each head kind, for the encoder, the heads,
-        the thresholds and their figures.
+    learn
+        Chests with any findings, and phantoms of each head kind, for the encoder.
+    fit, tune, test
+        Phantoms of each chest kind and of each head kind, for the heads, the
+        thresholds and their figures.
     steps, chests, heads
         Batches, and images of each in one.
     text_steps, texts
@@ -76,20 +87,23 @@ class Recipe:
         Share of the steps in which the text tower stays as it is.
     slices
         Of a head that is measured.
+    threads
+        That learn; the weights depend on it in their last bits.
     """
 
-    learn: tuple[int, int] = (1200, 1200)
+    learn: tuple[int, int] = (9000, 1000)
     fit: tuple[int, int] = (300, 300)
     tune: tuple[int, int] = (250, 250)
     test: tuple[int, int] = (250, 250)
-    steps: int = 4000
+    steps: int = 3600
     text_steps: int = 150
     texts: int = 40
     locked: float = 0.8
-    chests: int = 22
+    chests: int = 40
     heads: int = 12
     slices: int = 12
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
+    threads: int = 2
 
 
 def train_demo(
@@ -149,9 +163,15 @@ class _Run:
     progress: Progress
 
     def samples(self, split: int, counts: tuple[int, int], *, slices: int) -> Samples:
-        self.progress(f"drawing phantoms, set {split + 1} of 4")
-        first = self.first_seed + split * 1_000_000
-        wanted = orders(counts, first, _SIZES, slices=slices)
+        first = self.first_seed + split * SEEDS_PER_SET
+        return self._drawn(split, orders(counts, first, _SIZES, slices=slices))
+
+    def to_learn(self) -> Samples:
+        wanted = orders_to_learn(self.recipe.learn, self.first_seed, _SIZES)
+        return self._drawn(0, wanted)
+
+    def _drawn(self, split: int, wanted: list[Order]) -> Samples:
+        self.progress(f"drawing {len(wanted)} phantoms, set {split + 1} of 4")
         return render(wanted, processes=self.processes)
 
     def encoder(self, out: Path, seed: int) -> _Encoder:
@@ -159,13 +179,14 @@ class _Run:
         recipe = self.recipe
         tokenizer = Tokenizer.load(_TOKENIZER)
         config = model_config(tokenizer.vocabulary)
-        samples = self.samples(0, recipe.learn, slices=0)
+        samples = self.to_learn()
         batches = lessons(samples, chests=recipe.chests, heads=recipe.heads, seed=seed)
         plan = Plan(
             steps=recipe.steps,
             text_steps=recipe.text_steps,
             locked=recipe.locked,
             learning_rate=recipe.learning_rate,
+            threads=recipe.threads,
             seed=seed,
         )
         model = train(

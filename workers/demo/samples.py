@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.phantoms import (
+    ANY_CHEST,
     CHEST_FINDINGS,
     CHEST_KINDS,
     HEAD_FINDINGS,
@@ -96,6 +97,22 @@ def orders(
         for kind, count in every
         for index in range(count)
     ]
+
+
+def orders_to_learn(
+    counts: tuple[int, int], first_seed: int, sizes: Sizes
+) -> list[Order]:
+    """Return orders for so many chests with any findings, and of every head kind.
+
+    Findings that are there as often as not, and in any company, are learned from
+    far fewer images than one at a time.
+    """
+    chests, heads = counts
+    any_chests = [
+        Order(kind=ANY_CHEST, seed=first_seed + index, sizes=sizes)
+        for index in range(chests)
+    ]
+    return any_chests + orders((0, heads), first_seed, sizes, slices=0)
 
 
 def render(wanted: Sequence[Order], *, processes: int) -> Samples:

@@ -2,6 +2,7 @@
 
 from workers.phantoms.grey import CT_WINDOW_HU, PERCENTILES, ct_grey, radiograph_grey
 from workers.phantoms.phantom import (
+    ANY_CHEST,
     CHEST_FINDINGS,
     CHEST_KINDS,
     HEAD_FINDINGS,
@@ -18,6 +19,7 @@ from workers.phantoms.phantom import (
 from workers.phantoms.study import datasets
 
 __all__ = [
+    "ANY_CHEST",
     "CHEST_FINDINGS",
     "CHEST_KINDS",
     "CT_WINDOW_HU",

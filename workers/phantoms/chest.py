@@ -28,6 +28,7 @@ from workers.phantoms.raster import (
 )
 
 APEX_Y = -0.72
+_MORE_NODULES = (0.5, 0.2, 0.12, 0.08, 0.06, 0.04)  # how often none, one, ... more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -443,14 +444,17 @@ def _pneumothorax(rng: np.random.Generator) -> Pneumothorax:
 def _nodules(
     rng: np.random.Generator, thorax: float, base: float
 ) -> tuple[Nodule, ...]:
+    count = 1 + int(rng.choice(len(_MORE_NODULES), p=_MORE_NODULES))
+    return tuple(_nodule(rng, thorax, base) for _ in range(count))
+
+
+def _nodule(rng: np.random.Generator, thorax: float, base: float) -> Nodule:
     side = int(rng.choice([-1, 1]))
-    return (
-        Nodule(
-            centre=(
-                side * thorax * rng.uniform(0.42, 0.80),
-                rng.uniform(-0.42, base - 0.16),
-            ),
-            radius=rng.uniform(0.07, 0.12),
-            contrast=rng.uniform(0.30, 0.45),
+    return Nodule(
+        centre=(
+            side * thorax * rng.uniform(0.42, 0.80),
+            rng.uniform(-0.42, base - 0.16),
         ),
+        radius=rng.uniform(0.062, 0.084),
+        contrast=rng.uniform(0.30, 0.45),
     )

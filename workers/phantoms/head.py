@@ -399,14 +399,14 @@ def _bleed(rng: np.random.Generator, axes: tuple[float, float]) -> Bleed:
             axes[0] * side * rng.uniform(0.25, 0.6),
             axes[1] * rng.uniform(-0.5, 0.5),
         )
-        radius = rng.uniform(0.10, 0.18)
+        radius = rng.uniform(0.09, 0.17)
         radii = (radius, radius * rng.uniform(0.7, 1.0))
     elif kind == "subdural":
         place = (side * rng.uniform(0.9, 2.0), 0.0)
-        radii = (rng.uniform(0.07, 0.11), rng.uniform(0.6, 1.0))
+        radii = (rng.uniform(0.06, 0.10), rng.uniform(0.6, 1.0))
     elif kind == "epidural":
         place = (side * rng.uniform(0.7, 2.2), 0.0)
-        radii = (rng.uniform(0.10, 0.17), rng.uniform(0.35, 0.55))
+        radii = (rng.uniform(0.09, 0.16), rng.uniform(0.32, 0.52))
     else:
         level, extent = rng.uniform(0.48, 0.56), rng.uniform(0.10, 0.14)
     return Bleed(
@@ -416,7 +416,7 @@ def _bleed(rng: np.random.Generator, axes: tuple[float, float]) -> Bleed:
         extent=extent,
         place=place,
         radii=radii,
-        density_hu=rng.uniform(24, 42),
+        density_hu=rng.uniform(20, 38),
         angle_rad=rng.uniform(-0.8, 0.8),
     )
 

@@ -47,7 +47,12 @@ CHEST_KINDS: Final = ("chest_normal", *CHEST_FINDINGS)
 HEAD_KINDS: Final = ("head_normal", *HEAD_FINDINGS)
 KINDS: Final = (*CHEST_KINDS, *HEAD_KINDS)
 
+ANY_CHEST: Final = "chest_any"
+"""A chest that has each finding nearly as often as not: to learn from, not a kind."""
+
+_ALL: Final = (*KINDS, ANY_CHEST)
 _ALSO = 0.2  # how often a chest with one finding has another, each
+_ANY = 0.4  # how often one of `ANY_CHEST` has a finding, each
 _FIRST_DAY = datetime(2024, 1, 1, 7, 0)  # noqa: DTZ001 - DICOM times are local
 _LOWEST, _HIGHEST = 0.04, 0.96  # levels that a head scan covers
 _SHOWN = 0.3  # share of its greatest width from which a slice shows the bleed
@@ -141,25 +146,26 @@ Phantom = ChestPhantom | HeadPhantom
 
 
 def phantom(kind: str, seed: int) -> Phantom:
-    """Return the phantom of a kind (one of `KINDS`) and a seed.
+    """Return the phantom of a kind (one of `KINDS`, or `ANY_CHEST`) and a seed.
 
     Raises
     ------
     ValueError
         If there is no such kind.
     """
-    if kind not in KINDS:
-        raise ValueError(f"no phantom of kind {kind!r}; there are {', '.join(KINDS)}")
-    rng = np.random.default_rng([KINDS.index(kind), seed])
-    return _chest(kind, seed, rng) if kind in CHEST_KINDS else _head(kind, seed, rng)
+    if kind not in _ALL:
+        raise ValueError(f"no phantom of kind {kind!r}; there are {', '.join(_ALL)}")
+    rng = np.random.default_rng([_ALL.index(kind), seed])
+    return _head(kind, seed, rng) if kind in HEAD_KINDS else _chest(kind, seed, rng)
 
 
 def _chest(kind: str, seed: int, rng: np.random.Generator) -> ChestPhantom:
-    also = rng.random(len(CHEST_FINDINGS)) < _ALSO
+    share = {"chest_normal": 0.0, ANY_CHEST: _ANY}.get(kind, _ALSO)
+    drawn = rng.random(len(CHEST_FINDINGS)) < share
     findings = frozenset(
         finding
-        for finding, other in zip(CHEST_FINDINGS, also, strict=True)
-        if finding == kind or (other and kind != "chest_normal")
+        for finding, here in zip(CHEST_FINDINGS, drawn, strict=True)
+        if here or finding == kind
     )
     patient = _patient(rng, "CHEST", kind, seed)
     scanner = DX_SCANNERS[int(rng.integers(len(DX_SCANNERS)))]

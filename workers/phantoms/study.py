@@ -28,7 +28,7 @@ _VIEWS = {
     "PA": ("272479007", "SCT", "postero-anterior"),
     "AP": ("399348003", "SCT", "antero-posterior"),
 }
-_FIELD_MM = {"DX": 400.0, "CT": 240.0}
+_FIELD_MM = {"DX": 356.0, "CT": 240.0}
 _HEAD_HEIGHT_MM = 150.0
 
 

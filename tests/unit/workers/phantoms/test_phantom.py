@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from workers.phantoms import (
+    ANY_CHEST,
+    CHEST_FINDINGS,
     CHEST_KINDS,
     KINDS,
     ChestPhantom,
@@ -54,6 +56,14 @@ def test_a_kind_has_its_finding_and_normal_has_none() -> None:
             assert (not findings) if normal else kind in findings
             seen.add(findings)
     assert max(map(len, seen)) > 1
+
+
+def test_a_chest_to_learn_from_has_any_findings() -> None:
+    """Each of them in some and not in others, none of them always with another."""
+    drawn = [phantom(ANY_CHEST, seed).findings for seed in range(200)]
+    assert {len(findings) for findings in drawn} == {0, 1, 2, 3, 4}
+    for finding in CHEST_FINDINGS:
+        assert 60 < sum(finding in findings for findings in drawn) < 100
 
 
 def test_an_unknown_kind_is_refused() -> None:
