@@ -98,16 +98,16 @@ class Intake:
         """
         try:
             self.spool.room()
-            secured = self.spool.secure(temporary, origin)
-            header, sha256, size = self._examine(
-                temporary, origin, expected=expected, study_uid=study_uid
-            )
+            with self.spool.securing(temporary, origin):
+                header, sha256, size = self._examine(
+                    temporary, origin, expected=expected, study_uid=study_uid
+                )
             self._touch(session, header.study_uid)
             received = Received(
                 header=header,
                 origin=origin,
                 sha256=sha256,
-                path=self.spool.keep(temporary, sha256, secured=secured),
+                path=self.spool.keep(temporary, sha256),
                 size=size,
                 at=self._clock(),
             )

@@ -19,7 +19,10 @@ from dicom_node.ledger import Ledger, LedgerBusyError
 from dicom_node.ledger.arrivals import record
 from dicom_node.ledger.events import note
 
-GATHER_S = 0.25
+QUIET_S = 0.1
+"""When nothing more has come for so long, what came is written."""
+LONGEST_S = 1.0
+"""What comes without a pause is written so often: the sender waits for the same core."""
 RETRY_S = 0.5
 MOST_AT_ONCE = 256
 MOST_WAITING = 10_000
@@ -101,7 +104,8 @@ class LedgerRecorder:
             if len(self._waiting) >= MOST_WAITING:
                 raise Rejected("the ledger does not keep up", status=OUT_OF_RESOURCES)
             self._waiting.append(item)
-            self._changed.notify_all()
+            if len(self._waiting) == 1:
+                self._changed.notify_all()
 
     def _run(self) -> None:
         while self._gather():
@@ -122,12 +126,17 @@ class LedgerRecorder:
             self._wake()
 
     def _gather(self) -> bool:
-        """Wait for something to write, and a moment more, so that rows share a commit."""
+        """Wait for something to write, and for a pause, so that rows share a commit."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._stopping)
-            self._changed.wait_for(
-                lambda: self._stopping or len(self._waiting) >= MOST_AT_ONCE, GATHER_S
-            )
+            latest = time.monotonic() + LONGEST_S
+            count = 0
+            while count < len(self._waiting) < MOST_AT_ONCE:
+                count = len(self._waiting)
+                if self._changed.wait_for(lambda: self._stopping, QUIET_S):
+                    break
+                if time.monotonic() >= latest:
+                    break
             return bool(self._waiting)
 
     def _write_well(self, chunk: Sequence[Received | Refusal]) -> None:

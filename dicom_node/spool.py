@@ -8,7 +8,7 @@ although the ledger never heard of it.
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkstemp
@@ -19,8 +19,8 @@ from dicom_node.files import sync_folder
 
 INCOMING = "incoming"
 SUFFIX = ".dcm"
-SIDE_BY_SIDE = 32
-"""So many files are made durable at the same time."""
+WRITTEN_EARLY = 4 << 20
+"""Bytes of a file that is surely still in memory when it is read back at once."""
 PREAMBLE = 128
 """Bytes before the DICM prefix (PS3.10 7.1)."""
 _SIGNATURE = b"pacsight"
@@ -49,7 +49,6 @@ class Spool:
         self, root: Path, *, min_free_bytes: int = 0, min_free_inodes: int = 0
     ) -> None:
         self._root = root
-        self._disk = ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="spool")
         self._min = Room(free_bytes=min_free_bytes, free_inodes=min_free_inodes)
 
     def open(self) -> None:
@@ -70,15 +69,26 @@ class Spool:
         handle, name = mkstemp(dir=self.incoming(), suffix=SUFFIX)
         return handle, Path(name)
 
-    def secure(self, temporary: Path, origin: Origin) -> "Future[None]":
-        """Begin to make an incoming file durable, its sender in its preamble.
+    @contextmanager
+    def securing(self, temporary: Path, origin: Origin) -> Iterator[None]:
+        """Make an incoming file durable, its sender in its preamble.
 
-        The disk takes as long as the header and the digest: done side by side.
+        It is when the block has ended without an error. For all but large files the
+        disk begins at once and works while the block does.
         """
-        return self._disk.submit(_secure, temporary, _preamble(origin))
+        handle = os.open(temporary, os.O_WRONLY)
+        try:
+            os.pwrite(handle, _preamble(origin), 0)
+            if os.fstat(handle).st_size <= WRITTEN_EARLY:
+                # Linux begins to write, and forgets nothing until it has
+                os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+            yield
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
-    def keep(self, temporary: Path, sha256: Sha256, *, secured: "Future[None]") -> str:
-        """Return the path of the file, once it is safe.
+    def keep(self, temporary: Path, sha256: Sha256) -> str:
+        """Return the path of a file that was secured, once its name is safe too.
 
         The same bytes have the same place, whoever sends them how often: the
         last file replaces the ones before.
@@ -87,10 +97,7 @@ class Spool:
         ----------
         temporary
             A complete file from `incoming`; it is gone afterwards.
-        secured
-            What `secure` returned for it.
         """
-        secured.result()
         relative = f"{sha256[:2]}/{sha256}{SUFFIX}"
         target = self._root / relative
         temporary.replace(target)
@@ -131,15 +138,6 @@ class Spool:
         for folder in _FOLDERS:
             with os.scandir(self._root / folder) as entries:
                 yield from (f"{folder}/{entry.name}" for entry in entries)
-
-
-def _secure(path: Path, preamble: bytes) -> None:
-    handle = os.open(path, os.O_WRONLY)
-    try:
-        os.pwrite(handle, preamble, 0)
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _preamble(origin: Origin) -> bytes:

@@ -48,6 +48,8 @@ from tests.receiving import bundled
 DCMSEND = "/usr/bin/dcmsend"
 SLICES = 300
 SENDERS = 4
+SETTLE_S = 1.0
+"""Between two runs, so that what one leaves to do is not done in the other's time."""
 FRAMES_OF_THE_LONG_ONE = 1024
 SIZE = 512
 
@@ -214,6 +216,7 @@ def send(receiver: Server | Pacs, folders: Sequence[Path]) -> float:
     if any(codes) or receiver.count() != expected:
         raise SystemExit(f"{receiver.name} took {receiver.count()} of {expected}")
     receiver.clear()
+    time.sleep(SETTLE_S)
     return seconds
 
 
@@ -249,6 +252,7 @@ def measure(folder: Path, rounds: int, orthanc_rounds: int) -> dict[str, float]:
     with receivers(folder) as (node, bare, pacs):
         for number in range(rounds + 1):
             folders = [series.write(number, sender) for sender in range(SENDERS)]
+            os.sync()  # our own files are on the disk before anybody else's
             for server in (node, bare) if number % 2 else (bare, node):
                 one[server.name].append(send(server, folders[:1]))
                 four[server.name].append(send(server, folders))

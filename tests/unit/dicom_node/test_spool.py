@@ -33,8 +33,9 @@ def digest(content: bytes) -> Sha256:
 def keep(home: House, content: bytes, origin: Origin = ORIGIN) -> str:
     """Return the path under which a file with this content is kept."""
     path = home.put(content)
-    secured = home.spool.secure(path, origin)
-    return home.spool.keep(path, digest(content), secured=secured)
+    with home.spool.securing(path, origin):
+        pass
+    return home.spool.keep(path, digest(content))
 
 
 def test_a_file_is_kept_as_it_came(at_home: House) -> None:
