@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from workers.phantoms import (
     ANY_CHEST,
@@ -116,11 +117,21 @@ def orders_to_learn(
 
 
 def render(wanted: Sequence[Order], *, processes: int) -> Samples:
-    """Return the ordered phantoms' images, in order, drawn by several processes."""
+    """Return the ordered phantoms' images, in order, drawn by several processes.
+
+    Each with one thread: the matrices are small, and more threads get in each other's
+    way.
+    """
     if processes == 1:
-        return _gather(map(_draw, wanted), wanted)
-    context = get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        with threadpool_limits(1):
+            return _gather(map(_draw, wanted), wanted)
+    pool = ProcessPoolExecutor(
+        processes,
+        mp_context=get_context("spawn"),
+        initializer=threadpool_limits,
+        initargs=(1,),
+    )
+    with pool:
         return _gather(pool.map(_draw, wanted, chunksize=_CHUNK), wanted)
 
 
