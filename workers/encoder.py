@@ -4,19 +4,23 @@ Everything behind it (heads, search, gates) knows only the `Encoder` protocol. T
 at home here and in `workers.medimageinsight`.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from dicom_node.domain import EncoderKey
 from dicom_node.errors import Permanent
-from workers.medimageinsight import Config, MedImageInsight, Tokenizer, load
+from workers.medimageinsight import (
+    Config,
+    MedImageInsight,
+    Tokenizer,
+    load,
+    parse_config,
+)
 from workers.pack import Pack
 from workers.policy import Preprocessing
 
@@ -110,16 +114,10 @@ def read_config(data: Mapping[str, Any]) -> Config:
     Permanent
         If one is missing, unknown or impossible.
     """
-    text = json.dumps(data)
     try:
-        config = _configs.validate_json(text, strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise Permanent(f"encoder.config.{where}: {first['msg']}") from error
-    if _configs.dump_python(config, mode="json") != json.loads(text):
-        raise Permanent("encoder.config has to state every size of the model, no more")
-    return config
+        return parse_config(data)
+    except ValueError as error:
+        raise Permanent(f"encoder.config: {error}") from error
 
 
 class MedImageInsightEncoder:
@@ -206,9 +204,6 @@ class MedImageInsightEncoder:
 
     def _per_channel(self, values: Sequence[float]) -> Tensor:
         return torch.tensor(values, device=self._device).reshape(3, 1, 1)
-
-
-_configs = TypeAdapter(Config)
 
 
 def _device(name: str) -> torch.device:

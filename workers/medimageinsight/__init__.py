@@ -1,7 +1,13 @@
 """MedImageInsight in torch: the model, its tokenizer, its weights and its loss."""
 
 from workers.medimageinsight.checkpoint import OFFICIAL_SHA256, load, save
-from workers.medimageinsight.config import FULL, Config, TextConfig, VisionConfig
+from workers.medimageinsight.config import (
+    FULL,
+    Config,
+    TextConfig,
+    VisionConfig,
+    parse_config,
+)
 from workers.medimageinsight.errors import CheckpointError
 from workers.medimageinsight.model import MedImageInsight
 from workers.medimageinsight.tokenizer import Tokenizer, Tokens
@@ -18,6 +24,7 @@ __all__ = [
     "Tokens",
     "VisionConfig",
     "load",
+    "parse_config",
     "save",
     "unicl_loss",
 ]

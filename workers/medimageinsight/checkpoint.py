@@ -2,9 +2,13 @@
 
 Either every parameter comes from the file whose digest was asked for, or there is no
 model. Nothing is renamed, resized or left as it was initialised.
+
+Weights that are computed in as they are stored stay in the file: it is mapped, and its
+pages are shared by all processes that use it. Replace such a file, never write into it.
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,30 +17,41 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from workers.medimageinsight.config import Config
+from workers.medimageinsight.config import FULL, Config, parse_config
 from workers.medimageinsight.errors import CheckpointError
 from workers.medimageinsight.model import MedImageInsight
 
 OFFICIAL_SHA256 = "5eeda63bf616a61664bc95b2c09d3b3d7125209e635678bd3f5f324e9bdb1414"
 """Digest of `FULL`'s weights: release 2024.09.27, 2,464,060,700 bytes, MIT licence."""
 
+MANIFEST = "pack.json"
 STORED_DTYPES = {"F32": torch.float32, "F16": torch.float16}
 NAMED_FAULTS = 3
 
 
-def load(path: Path, *, config: Config, sha256: str) -> MedImageInsight:
-    """Return the model in evaluation mode, float32, its parameters frozen.
+def load(
+    path: Path | str,
+    *,
+    dtype: torch.dtype = torch.float32,
+    config: Config = FULL,
+    sha256: str | None = OFFICIAL_SHA256,
+) -> MedImageInsight:
+    """Return the model in evaluation mode, its parameters frozen.
 
     To train it, call ``model.train().requires_grad_()``.
 
     Parameters
     ----------
     path
-        A safetensors file, of float32 or float16 tensors.
+        A safetensors file of float32 or float16 tensors, or the folder of a pack,
+        which says itself what `config` and `sha256` are.
+    dtype
+        Of the parameters.
     config
         The sizes that the file must have.
     sha256
-        The digest that the file must have, in hexadecimal digits.
+        The digest that the file must have, in hexadecimal digits. None takes any
+        file with the right names and shapes: for weights that are your own.
 
     Raises
     ------
@@ -44,11 +59,16 @@ def load(path: Path, *, config: Config, sha256: str) -> MedImageInsight:
         If the file cannot be read, has another digest, or holds other names, shapes
         or dtypes than a model of this config has.
     """
+    path = Path(path)
+    if path.is_dir():
+        path, config, sha256 = _of_pack(path)
     with torch.device("meta"):
         model = MedImageInsight(config)
     try:
-        _check_digest(path, sha256)
-        tensors = _read(path, model.state_dict())
+        if sha256 is not None:
+            _check_digest(path, sha256)
+        _check_tensors(path, model.state_dict())
+        tensors = _tensors(path, list(model.state_dict()), dtype)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
     except SafetensorError as error:
@@ -91,7 +111,20 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _of_pack(folder: Path) -> tuple[Path, Config, str]:
+    """Return weights, sizes and digest of a pack's encoder."""
+    manifest = folder / MANIFEST
+    try:
+        encoder = json.loads(manifest.read_bytes())["encoder"]
+        config = parse_config(encoder["config"])
+        return folder / encoder["weights"], config, str(encoder["sha256"])
+    except OSError as error:
+        raise CheckpointError(f"{manifest}: {error.strerror}") from error
+    except (LookupError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{manifest}: not the manifest of a pack") from error
+
+
+def _check_tensors(path: Path, expected: Mapping[str, Tensor]) -> None:
     with safe_open(path, framework="pt", device="cpu") as file:
         names = set(file.keys())
         faults = [f"{name} is missing" for name in sorted(expected.keys() - names)]
@@ -102,12 +135,24 @@ def _read(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 faults.append(f"{name} is {stored.get_shape()} and should be {shape}")
             if stored.get_dtype() not in STORED_DTYPES:
                 faults.append(f"{name} is stored as {stored.get_dtype()}")
-        if faults:
-            raise CheckpointError(f"{path}: {_summary(faults)}")
-        # Copies: the model must not change or fail with the file that it came from.
-        return {
-            name: file.get_tensor(name).to(torch.float32, copy=True) for name in names
-        }
+    if faults:
+        raise CheckpointError(f"{path}: {_summary(faults)}")
+
+
+def _tensors(path: Path, names: list[str], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Return the tensors: mapped if all are stored in this dtype, else converted."""
+    with safe_open(path, framework="pt", device="cpu") as file:
+        stored = {file.get_slice(name).get_dtype() for name in names}
+        if {STORED_DTYPES[one] for one in stored} == {dtype}:
+            return {name: file.get_tensor(name) for name in names}
+    return {name: _converted(path, name, dtype) for name in names}
+
+
+def _converted(path: Path, name: str, dtype: torch.dtype) -> Tensor:
+    # A file that is mapped anew for each tensor never counts with more than the one.
+    with safe_open(path, framework="pt", device="cpu") as file:
+        tensor: Tensor = file.get_tensor(name).to(dtype, copy=True)
+        return tensor
 
 
 def _summary(faults: list[str]) -> str:

@@ -3,7 +3,12 @@
 Source: the official ``config.yaml`` of release 2024.09.27, whose sizes are `FULL`.
 """
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +83,29 @@ class Config:
 
     def __post_init__(self) -> None:
         _positive(self.embedding, self.image_size_px)
+
+
+def parse_config(data: Mapping[str, Any]) -> Config:
+    """Return the sizes that `data` states, as JSON would.
+
+    Raises
+    ------
+    ValueError
+        If one is missing, unknown or impossible; it begins with the name of that one.
+    """
+    text = json.dumps(data)
+    try:
+        config = _configs.validate_json(text, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{where}: {first['msg']}") from error
+    if _configs.dump_python(config, mode="json") != json.loads(text):
+        raise ValueError("every size of the model has to be stated, and no more")
+    return config
+
+
+_configs = TypeAdapter(Config)
 
 
 def _positive(*sizes: int) -> None:

@@ -117,7 +117,7 @@ def edited(pack: Pack, folder: Path, **encoder: Any) -> Pack:
     ("claim", "sentence"),
     [
         ({"numeric_profile": "int8"}, "is computed in int8; this worker computes in"),
-        ({"embedding_dim": 24, "config": {}}, "encoder.config.vision: Field required"),
+        ({"embedding_dim": 24, "config": {}}, "encoder.config: vision: Field required"),
     ],
 )
 def test_a_model_that_cannot_be_computed_here_is_refused(
@@ -149,9 +149,9 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda c: c["vision"].pop("window"), "has to state every size"),
-        (lambda c: c.update(colour=3), "has to state every size"),
-        (lambda c: c["text"].update(width="32"), "encoder.config.text.width"),
+        (lambda c: c["vision"].pop("window"), "every size of the model"),
+        (lambda c: c.update(colour=3), "every size of the model"),
+        (lambda c: c["text"].update(width="32"), "encoder.config: text.width"),
         (lambda c: c["vision"].update(heads=[3, 4, 6]), "cannot be shared"),
     ],
 )

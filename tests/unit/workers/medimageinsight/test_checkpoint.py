@@ -1,5 +1,6 @@
 import dataclasses
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.golden import recipe
-from workers.medimageinsight import CheckpointError, MedImageInsight, load, save
+from workers.medimageinsight import (
+    OFFICIAL_SHA256,
+    CheckpointError,
+    MedImageInsight,
+    load,
+    parse_config,
+    save,
+)
+from workers.pack import locate
 
 BIAS = "image_encoder.norms.bias"
 
@@ -17,6 +26,11 @@ BIAS = "image_encoder.norms.bias"
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "weights.safetensors"
+
+
+@pytest.fixture
+def demo() -> Path:
+    return locate("phantoms")
 
 
 def digest(path: Path) -> str:
@@ -53,11 +67,16 @@ def test_a_loaded_model_can_be_trained(small: MedImageInsight, path: Path) -> No
     assert loaded.image_projection.grad is not None
 
 
-def test_a_model_outlives_its_file(small: MedImageInsight, path: Path) -> None:
-    """The weights are in memory: a file that is overwritten changes nothing."""
-    loaded = load(path, config=recipe.SMALL, sha256=save(small, path))
-    with path.open("r+b") as file:
-        file.write(bytes(path.stat().st_size))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_model_outlives_its_file(
+    small: MedImageInsight, path: Path, dtype: torch.dtype
+) -> None:
+    """A file that is removed or replaced changes nothing."""
+    small = small.to(dtype).float()
+    sha256 = save(small, path, dtype=dtype)
+    loaded = load(path, config=recipe.SMALL, sha256=sha256)
+    path.unlink()
+    path.write_bytes(b"another file")
     images = recipe.small_images()
     assert torch.equal(small.encode_image(images), loaded.encode_image(images))
 
@@ -69,6 +88,55 @@ def test_half_precision_is_for_storage_only(small: MedImageInsight, path: Path) 
     )
     for name, tensor in small.state_dict().items():
         assert torch.equal(tensor.half().float(), loaded.state_dict()[name])
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_the_dtype_is_whatever_is_asked_for(
+    small: MedImageInsight, path: Path, stored: torch.dtype, dtype: torch.dtype
+) -> None:
+    """Rounded once, from what is stored."""
+    sha256 = save(small, path, dtype=stored)
+    loaded = load(path, config=recipe.SMALL, sha256=sha256, dtype=dtype)
+    for name, tensor in small.state_dict().items():
+        assert torch.equal(tensor.to(stored).to(dtype), loaded.state_dict()[name])
+
+
+def test_weights_that_are_used_as_stored_stay_in_the_file(
+    small: MedImageInsight, path: Path
+) -> None:
+    """Mapped, not copied; training changes the model and leaves the file alone."""
+    sha256 = save(small, path)
+    loaded = load(path, config=recipe.SMALL, sha256=sha256)
+    mapped = Path("/proc/self/maps").read_text("utf-8")
+    assert str(path) in mapped
+    with torch.no_grad():
+        loaded.image_projection.add_(1)
+    assert digest(path) == sha256
+
+
+def test_a_pack_says_itself_what_its_model_is(demo: Path) -> None:
+    """The folder alone is enough."""
+    config = json.loads((demo / "pack.json").read_bytes())["encoder"]["config"]
+    assert load(demo).config == parse_config(config)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"encoder": {"config": {}}}'])
+def test_a_folder_that_is_no_pack_is_refused(tmp_path: Path, content: bytes) -> None:
+    """In one sentence that names its manifest, also if there is none."""
+    with pytest.raises(CheckpointError, match=r"pack\.json: No such file"):
+        load(tmp_path)
+    (tmp_path / "pack.json").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"pack\.json: not the manifest"):
+        load(tmp_path)
+
+
+def test_weights_of_ones_own_need_no_digest(small: MedImageInsight, path: Path) -> None:
+    """Where it is said that any digest will do; else it has to be the official one."""
+    save(small, path)
+    load(path, config=recipe.SMALL, sha256=None)
+    with pytest.raises(CheckpointError, match=OFFICIAL_SHA256):
+        load(path, config=recipe.SMALL)
 
 
 def test_other_dtypes_are_not_written(small: MedImageInsight, path: Path) -> None:
