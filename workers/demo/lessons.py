@@ -24,7 +24,13 @@ _HEADS_FROM = 100  # labels of head images, above all those of chests
 
 
 def lessons(samples: Samples, *, chests: int, heads: int, seed: int) -> Iterator[Batch]:
-    """Yield batches of so many chests and head slices, for ever."""
+    """Yield batches of so many chests and head slices, for ever.
+
+    Raises
+    ------
+    ValueError
+        At the first batch, if there are fewer images than that.
+    """
     rng = np.random.default_rng(seed)
     is_head = samples.head[samples.study]
     chest_turn = _endless(np.flatnonzero(~is_head), chests, rng)
@@ -99,6 +105,8 @@ def _endless(
     rows: NDArray[np.int64], count: int, rng: np.random.Generator
 ) -> Iterator[NDArray[np.int64]]:
     """Yield `count` rows at a time, all of them before any a second time."""
+    if count > len(rows):
+        raise ValueError(f"{len(rows)} images are too few for {count} in a batch")
     while True:
         order = rng.permutation(rows)
         for at in range(0, len(order) - count + 1, count):

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from workers.demo import Recipe, evaluate_demo, train_demo
+from workers.demo.lessons import lessons
 from workers.demo.roc import area, proportion, threshold_for
-from workers.demo.samples import FINDINGS, Sizes, orders, render
+from workers.demo.samples import FINDINGS, Sizes, orders, orders_to_learn, render
 from workers.demo.texts import HELD_OUT, PROMPTS, all_statements, bare, summary
 from workers.encoder import open_encoder
 from workers.medimageinsight import Tokenizer
@@ -117,6 +118,14 @@ def test_training_again_gives_the_same_weights(tmp_path: Path) -> None:
         digests.append(made.manifest.encoder.sha256)
     assert digests[0] == digests[1]
     assert digests[0] != digests[2]
+
+
+def test_too_few_images_for_a_batch_are_said_to_be() -> None:
+    """Instead of looking for one for ever."""
+    sizes = Sizes(encoder=32, chest=32, head=32)
+    samples = render(orders_to_learn((2, 1), UNSEEN, sizes), processes=1)
+    with pytest.raises(ValueError, match="2 images are too few for 3"):
+        next(lessons(samples, chests=3, heads=1, seed=0))
 
 
 def test_area_and_limits_are_those_of_the_literature() -> None:
