@@ -4,16 +4,17 @@ Everything behind it (heads, search, gates) knows only the `Encoder` protocol. T
 at home here and in `workers.medimageinsight`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import structlog
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from dicom_node.domain import EncoderKey
-from dicom_node.errors import Permanent
+from dicom_node.errors import Permanent, Transient
 from workers.medimageinsight import (
     Config,
     MedImageInsight,
@@ -27,11 +28,19 @@ from workers.policy import Preprocessing
 Embeddings = NDArray[np.float32]
 """(N, D) float32, rows of length one."""
 
-BATCH = 32
-PROFILES = {"float32": torch.float32}
+BATCHES = (32, 16, 8, 4, 2, 1)
+"""Images, or texts, that go through the model at once: few sizes, largest first."""
+
+PROFILES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
 """Numeric profiles, and what is computed in."""
 
 _WHITE = 255.0
+
+log = structlog.get_logger(__name__)
 
 
 class Encoder(Protocol):
@@ -86,10 +95,11 @@ def open_encoder(
     if threads is not None:
         torch.set_num_threads(threads)
     spec = pack.manifest.encoder
-    if spec.numeric_profile not in PROFILES:
+    at = _device(device)
+    refusal = why_not(spec.numeric_profile, at)
+    if refusal:
         raise Permanent(
-            f"pack {pack.name} is computed in {spec.numeric_profile}; "
-            f"this worker computes in {', '.join(PROFILES)}"
+            f"pack {pack.name} is computed in {spec.numeric_profile}: {refusal}"
         )
     config = read_config(spec.config)
     if config.embedding != spec.embedding_dim:
@@ -100,10 +110,28 @@ def open_encoder(
     tokenizer = Tokenizer.load(pack.tokenizer, context=config.text.context)
     if tokenizer.vocabulary != config.text.vocabulary:
         raise Permanent(f"the tokenizer of pack {pack.name} is not its model's")
-    model = load(pack.weights, config=config, sha256=spec.sha256)
-    return MedImageInsightEncoder(
-        model.to(_device(device)), tokenizer, pack.encoder_key, pack.preprocessing
+    model = load(
+        pack.weights,
+        dtype=PROFILES[spec.numeric_profile],
+        device=at,
+        config=config,
+        sha256=spec.sha256,
     )
+    return MedImageInsightEncoder(
+        model.prepare(), tokenizer, pack.encoder_key, pack.preprocessing
+    )
+
+
+def why_not(profile: str, device: torch.device) -> str:
+    """Return why a numeric profile cannot be computed on a device; empty if it can."""
+    if profile not in PROFILES:
+        return f"this worker computes in {', '.join(PROFILES)}"
+    if profile == "float16" and device.type == "cpu":
+        return "that takes a GPU"
+    if profile == "bfloat16" and device.type == "cuda":
+        supported = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "" if supported else "this GPU cannot"
+    return ""
 
 
 def read_config(data: Mapping[str, Any]) -> Config:
@@ -137,6 +165,7 @@ class MedImageInsightEncoder:
         self._device = model.logit_scale.device
         self._mean = self._per_channel(preprocessing.mean)
         self._std = self._per_channel(preprocessing.std)
+        self._batches: tuple[int, ...] = BATCHES
 
     @property
     def key(self) -> EncoderKey:
@@ -172,23 +201,18 @@ class MedImageInsightEncoder:
                 f"images must be (N, 3, {size}, {size}) uint8, "
                 f"not {images.shape} {images.dtype}"
             )
-        starts = range(0, len(images), BATCH)
-        return self._rows(
-            [self._images(images[start : start + BATCH]) for start in starts]
-        )
+        pixels = np.ascontiguousarray(images)
+        return self._rows(len(images), lambda part: self._images(pixels[part]))
 
     def embed_texts(self, texts: Sequence[str]) -> Embeddings:
         """Return (N, D) float32 of length one."""
-        starts = range(0, len(texts), BATCH)
-        return self._rows(
-            [self._texts(texts[start : start + BATCH]) for start in starts]
-        )
+        return self._rows(len(texts), lambda part: self._texts(texts[part]))
 
     @torch.inference_mode()
     def _images(self, images: NDArray[np.uint8]) -> Tensor:
-        pixels = torch.from_numpy(np.ascontiguousarray(images)).to(self._device)
-        levels = pixels.to(PROFILES[self._key.profile]) / _WHITE
-        return self._model.encode_image((levels - self._mean) / self._std).float().cpu()
+        pixels = torch.from_numpy(images).to(self._device)
+        normal = (pixels.float() / _WHITE - self._mean) / self._std
+        return self._model.encode_image(normal).float().cpu()
 
     @torch.inference_mode()
     def _texts(self, texts: Sequence[str]) -> Tensor:
@@ -196,14 +220,45 @@ class MedImageInsightEncoder:
         features = self._model.encode_text(ids.to(self._device), mask.to(self._device))
         return features.float().cpu()
 
-    def _rows(self, parts: Sequence[Tensor]) -> Embeddings:
-        if not parts:
-            return np.empty((0, self.dimension), dtype=np.float32)
-        rows: Embeddings = torch.cat(list(parts)).numpy()
+    def _rows(self, count: int, embed: Callable[[slice], Tensor]) -> Embeddings:
+        """Return the embeddings of `count` inputs, batch by batch.
+
+        Raises
+        ------
+        Transient
+            If the memory does not suffice for a single one.
+        """
+        parts = [torch.empty(0, self.dimension)]
+        done = 0
+        while done < count:
+            size = next(b for b in self._batches if b <= count - done)
+            try:
+                parts.append(embed(slice(done, done + size)))
+            except RuntimeError as error:
+                if not _out_of_memory(error):
+                    raise
+                self._halve(size)
+            else:
+                done += size
+        rows: Embeddings = torch.cat(parts).numpy()
         return rows
+
+    def _halve(self, size: int) -> None:
+        """Go on with smaller batches than `size`, for good: the memory is what it is."""
+        self._batches = tuple(batch for batch in BATCHES if batch < size)
+        if not self._batches:
+            raise Transient("there is not enough memory to embed a single image")
+        log.warning("batch_halved", batch=self._batches[0])
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _per_channel(self, values: Sequence[float]) -> Tensor:
         return torch.tensor(values, device=self._device).reshape(3, 1, 1)
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    # On a CPU torch has no class of its own for it.
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate" in str(error)
 
 
 def _device(name: str) -> torch.device:

@@ -20,12 +20,15 @@ from torch import Tensor
 from workers.medimageinsight.config import FULL, Config, parse_config
 from workers.medimageinsight.errors import CheckpointError
 from workers.medimageinsight.model import MedImageInsight
+from workers.medimageinsight.prepared import PreparedTower
 
 OFFICIAL_SHA256 = "5eeda63bf616a61664bc95b2c09d3b3d7125209e635678bd3f5f324e9bdb1414"
 """Digest of `FULL`'s weights: release 2024.09.27, 2,464,060,700 bytes, MIT licence."""
 
 MANIFEST = "pack.json"
 STORED_DTYPES = {"F32": torch.float32, "F16": torch.float16}
+HALF = (torch.bfloat16, torch.float16)
+IMAGE_TOWER = "image_encoder."
 NAMED_FAULTS = 3
 
 
@@ -33,12 +36,15 @@ def load(
     path: Path | str,
     *,
     dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
     config: Config = FULL,
     sha256: str | None = OFFICIAL_SHA256,
 ) -> MedImageInsight:
     """Return the model in evaluation mode, its parameters frozen.
 
-    To train it, call ``model.train().requires_grad_()``.
+    To train it, call ``model.train().requires_grad_()``: in float32 or float64. In
+    bfloat16 or float16 its matrices are rounded and its image tower is prepared for
+    inference, while norms, sums and depth-wise convolutions stay in float32.
 
     Parameters
     ----------
@@ -46,7 +52,9 @@ def load(
         A safetensors file of float32 or float16 tensors, or the folder of a pack,
         which says itself what `config` and `sha256` are.
     dtype
-        Of the parameters.
+        What the model computes in.
+    device
+        Where it computes.
     config
         The sizes that the file must have.
     sha256
@@ -68,12 +76,15 @@ def load(
         if sha256 is not None:
             _check_digest(path, sha256)
         _check_tensors(path, model.state_dict())
-        tensors = _tensors(path, list(model.state_dict()), dtype)
+        if dtype in HALF:
+            _fill_half(model, path, dtype, torch.device(device))
+        else:
+            _fill(model, path, dtype)
+            model = model.to(device)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
     except SafetensorError as error:
         raise CheckpointError(f"{path}: not a safetensors file ({error})") from error
-    model.load_state_dict(tensors, strict=True, assign=True)
     return model.eval().requires_grad_(requires_grad=False)
 
 
@@ -139,20 +150,47 @@ def _check_tensors(path: Path, expected: Mapping[str, Tensor]) -> None:
         raise CheckpointError(f"{path}: {_summary(faults)}")
 
 
-def _tensors(path: Path, names: list[str], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Return the tensors: mapped if all are stored in this dtype, else converted."""
+def _fill(model: MedImageInsight, path: Path, dtype: torch.dtype) -> None:
+    """Give the model its tensors: mapped if all are stored so, else converted."""
+    names = list(model.state_dict())
     with safe_open(path, framework="pt", device="cpu") as file:
-        stored = {file.get_slice(name).get_dtype() for name in names}
-        if {STORED_DTYPES[one] for one in stored} == {dtype}:
-            return {name: file.get_tensor(name) for name in names}
-    return {name: _converted(path, name, dtype) for name in names}
+        stored = {STORED_DTYPES[file.get_slice(name).get_dtype()] for name in names}
+        if stored == {dtype}:
+            tensors = {name: file.get_tensor(name) for name in names}
+            model.load_state_dict(tensors, strict=True, assign=True)
+            return
+    tensors = {name: _converted(path, name, dtype) for name in names}
+    model.load_state_dict(tensors, strict=True, assign=True)
 
 
-def _converted(path: Path, name: str, dtype: torch.dtype) -> Tensor:
+def _fill_half(
+    model: MedImageInsight, path: Path, dtype: torch.dtype, device: torch.device
+) -> None:
+    """Give the model its tensors, matrices in half precision."""
+    model.image_encoder = PreparedTower(
+        model.config.vision,
+        lambda name: _converted(path, f"{IMAGE_TOWER}{name}", None),
+        dtype=dtype,
+        device=device,
+    )
+    tensors = {
+        name: _converted(path, name, dtype if _halved(name) else torch.float32)
+        for name in model.state_dict()
+    }
+    there = {name: tensor.to(device) for name, tensor in tensors.items()}
+    model.load_state_dict(there, strict=True, assign=True)
+
+
+def _halved(name: str) -> bool:
+    """Return whether a parameter of the text tower is a matrix, or goes with one."""
+    return ".resblocks." in name and ".ln_" not in name
+
+
+def _converted(path: Path, name: str, dtype: torch.dtype | None) -> Tensor:
     # A file that is mapped anew for each tensor never counts with more than the one.
     with safe_open(path, framework="pt", device="cpu") as file:
-        tensor: Tensor = file.get_tensor(name).to(dtype, copy=True)
-        return tensor
+        tensor: Tensor = file.get_tensor(name)
+        return tensor if dtype is None else tensor.to(dtype, copy=True)
 
 
 def _summary(faults: list[str]) -> str:

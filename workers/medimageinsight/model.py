@@ -5,10 +5,13 @@ General Domain Medical Imaging, arXiv 2410.06542. The names in the state dict ar
 those of the official checkpoint, so weights load without renaming.
 """
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
 from workers.medimageinsight.config import Config
+from workers.medimageinsight.prepared import PreparedTower
 from workers.medimageinsight.text import TextTower
 from workers.medimageinsight.vision import RGB, VisionTower
 
@@ -19,7 +22,11 @@ class MedImageInsight(nn.Module):
     The vectors are float32 even where the weights are of half precision.
     ``exp(logit_scale) * images @ texts.T`` are logits over labels that exclude one
     another.
+
+    `image_encoder` is plain and can be trained, until `prepare` makes it fast.
     """
+
+    image_encoder: VisionTower | PreparedTower
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -30,13 +37,28 @@ class MedImageInsight(nn.Module):
         self.lang_projection = _projection(config.text.width, config.embedding)
         self.logit_scale = nn.Parameter(torch.ones([]))
 
+    def prepare(self) -> Self:
+        """Return this model, its image tower made fast, for inference only.
+
+        It computes the same in the same dtype, and stays on its device.
+        """
+        if isinstance(self.image_encoder, VisionTower):
+            self.image_encoder = PreparedTower(
+                self.config.vision,
+                self.image_encoder.state_dict().__getitem__,
+                dtype=self.image_projection.dtype,
+                device=self.image_projection.device,
+            )
+        return self.eval()
+
     def encode_image(self, images: Tensor) -> Tensor:
         """Return embeddings (B, embedding) of length one.
 
         Parameters
         ----------
         images
-            (B, 3, H, W) RGB, already normalised, in the dtype of the weights.
+            (B, 3, H, W) RGB, already normalised, in the dtype of the weights; float32
+            will do for a model that was loaded in half precision.
 
         Raises
         ------
@@ -57,7 +79,8 @@ class MedImageInsight(nn.Module):
 
     def embed_grid(self, grid: Tensor) -> Tensor:
         """Return embeddings (B, embedding) of length one, of a grid (B, h, w, C)."""
-        return _unit(self.image_encoder.pool(grid) @ self.image_projection)
+        features = self.image_encoder.pool(grid).to(self.image_projection.dtype)
+        return _unit(features @ self.image_projection)
 
     def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return embeddings (B, embedding) of length one.
@@ -79,14 +102,17 @@ class MedImageInsight(nn.Module):
         """
         self._check_text(input_ids, attention_mask)
         features = self.lang_encoder(input_ids, attention_mask.bool())
-        return _unit(features @ self.lang_projection)
+        return _unit(features.to(self.lang_projection.dtype) @ self.lang_projection)
 
     def _check_images(self, images: Tensor) -> None:
         shape = tuple(images.shape)
         if len(shape) != 4 or shape[1] != RGB or 0 in shape:  # noqa: PLR2004 - BCHW
             raise ValueError(f"images must be (B, 3, H, W), not {shape}")
-        expected = self.image_projection.dtype
-        if images.dtype != expected:
+        taken = {self.image_projection.dtype}
+        if isinstance(self.image_encoder, PreparedTower):
+            taken.add(self.image_encoder.dtype)
+        if images.dtype not in taken:
+            expected = " or ".join(sorted(map(str, taken)))
             raise TypeError(f"images must be {expected}, not {images.dtype}")
 
     def _check_text(self, input_ids: Tensor, attention_mask: Tensor) -> None:

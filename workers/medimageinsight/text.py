@@ -80,9 +80,13 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(width, eps=NORM_EPSILON)
 
     def forward(self, x: Tensor, keys: Tensor) -> Tensor:
-        """Return (B, T, width); `keys` (B, 1, 1, T) is true where one may attend."""
-        x = x + self.attn(self.ln_1(x), keys)
-        y: Tensor = x + self.mlp(self.ln_2(x))
+        """Return (B, T, width); `keys` (B, 1, 1, T) is true where one may attend.
+
+        Matrices may be of half precision; sums and norms stay as precise as `x`.
+        """
+        dtype = self.mlp.get_parameter("c_fc.weight").dtype
+        x = x + self.attn(self.ln_1(x).to(dtype), keys)
+        y: Tensor = x + self.mlp(self.ln_2(x).to(dtype))
         return y
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from workers.medimageinsight.config import Config
 from workers.medimageinsight.model import MedImageInsight
 from workers.medimageinsight.tokenizer import Tokenizer
 from workers.medimageinsight.unicl import unicl_loss
+from workers.medimageinsight.vision import VisionTower
 
 Progress = Callable[[int, int, float], None]
 """Told (step, steps, loss) as training goes on."""
@@ -256,9 +258,10 @@ def _spread(model: MedImageInsight, batch: Batch, normalisation: Normalisation) 
     A fresh tower gives nearly the same embedding to everything, and contrastive
     learning from there takes long to begin.
     """
-    norm = model.image_encoder.norms
+    tower = cast("VisionTower", model.image_encoder)  # what is trained is not prepared
+    norm = tower.norms
     with torch.no_grad():
-        features = model.image_encoder(_pixels(batch.images, normalisation))
+        features = tower(_pixels(batch.images, normalisation))
         scale = 1 / features.std(dim=0).clamp(min=1e-3)
         norm.weight.mul_(scale)
         norm.bias.sub_(features.mean(dim=0)).mul_(scale)

@@ -1,6 +1,7 @@
 """An encoder is its pack's model, strictly loaded, in evaluation mode."""
 
 import json
+import os
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -10,11 +11,20 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from dicom_node.errors import Permanent
+from dicom_node.errors import Permanent, Transient
 from tests.packs import CONFIG, POLICY, make_pack, manifest
-from workers.encoder import BATCH, Encoder, open_encoder, read_config
-from workers.medimageinsight import Tokenizer, load
+from workers.encoder import (
+    BATCHES,
+    PROFILES,
+    Encoder,
+    MedImageInsightEncoder,
+    open_encoder,
+    read_config,
+    why_not,
+)
+from workers.medimageinsight import MedImageInsight, Tokenizer, load
 from workers.pack import Pack, open_pack
 
 SIZE = POLICY.size
@@ -61,7 +71,7 @@ def test_embeddings_have_length_one(encoder: Encoder) -> None:
 
 def test_neither_batches_nor_order_matter(encoder: Encoder) -> None:
     """One by one, in any order or in more than one batch: the same embedding."""
-    images = noise(BATCH + 3)
+    images = noise(BATCHES[0] + 3)
     together = encoder.embed_images(images)
     alone = np.concatenate([encoder.embed_images(image[None]) for image in images])
     backwards = encoder.embed_images(images[::-1])[::-1]
@@ -116,7 +126,8 @@ def edited(pack: Pack, folder: Path, **encoder: Any) -> Pack:
 @pytest.mark.parametrize(
     ("claim", "sentence"),
     [
-        ({"numeric_profile": "int8"}, "is computed in int8; this worker computes in"),
+        ({"numeric_profile": "int8"}, "is computed in int8: this worker computes in"),
+        ({"numeric_profile": "float16"}, "is computed in float16: that takes a GPU"),
         ({"embedding_dim": 24, "config": {}}, "encoder.config: vision: Field required"),
     ],
 )
@@ -126,6 +137,69 @@ def test_a_model_that_cannot_be_computed_here_is_refused(
     """With a sentence, before anything is computed."""
     with pytest.raises(Permanent, match=sentence):
         open_encoder(edited(pack, tmp_path / "copy", **claim), device="cpu")
+
+
+def test_a_pack_is_computed_in_its_profile(pack: Pack, tmp_path: Path) -> None:
+    """Half precision gives other embeddings, near those of float32, of length one."""
+    half = edited(pack, tmp_path / "copy", numeric_profile="bfloat16")
+    encoder = open_encoder(half, device="cpu", threads=1)
+    assert encoder.key != pack.encoder_key
+    images = noise(3)
+    rows = encoder.embed_images(images)
+    exact = open_encoder(pack, device="cpu", threads=1).embed_images(images)
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
+    assert not np.array_equal(rows, exact)
+    assert (rows * exact).sum(axis=1).min() > 0.999
+
+
+def test_a_profile_needs_the_hardware_for_it() -> None:
+    """A CPU computes in float32 and bfloat16."""
+    cpu = torch.device("cpu")
+    assert [name for name in PROFILES if not why_not(name, cpu)] == [
+        "float32",
+        "bfloat16",
+    ]
+
+
+class Hungry(torch.nn.Module):
+    """A model that takes two fifths of the machine's memory for each image."""
+
+    def __init__(self, model: MedImageInsight, share: float) -> None:
+        super().__init__()
+        self.model = model
+        self.config = model.config
+        self.logit_scale = model.logit_scale
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        self.bytes = int(memory * share)
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Return the model's embeddings, if so much can be had."""
+        torch.empty(len(images) * self.bytes, dtype=torch.uint8)
+        return self.model.encode_image(images)
+
+
+def hungry(pack: Pack, share: float) -> MedImageInsightEncoder:
+    """Return the pack's encoder with a model that wants memory."""
+    spec = pack.manifest.encoder
+    return MedImageInsightEncoder(
+        Hungry(load(pack.weights, config=CONFIG, sha256=spec.sha256), share),  # type: ignore[arg-type]
+        Tokenizer.load(pack.tokenizer, context=CONFIG.text.context),
+        pack.encoder_key,
+        pack.preprocessing,
+    )
+
+
+def test_batches_are_halved_when_memory_runs_out(pack: Pack, encoder: Encoder) -> None:
+    """Nothing is lost, and it goes on with what fits."""
+    images = noise(BATCHES[0] + 3)
+    rows = hungry(pack, 0.4).embed_images(images)
+    np.testing.assert_allclose(rows, encoder.embed_images(images), atol=1e-5)
+
+
+def test_memory_for_not_even_one_image_is_said(pack: Pack) -> None:
+    """Another time there may be enough."""
+    with pytest.raises(Transient, match="not enough memory to embed a single image"):
+        hungry(pack, 3.0).embed_images(noise(2))
 
 
 def test_weights_of_another_model_are_refused(pack: Pack, tmp_path: Path) -> None:

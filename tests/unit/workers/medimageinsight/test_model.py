@@ -2,6 +2,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from workers.medimageinsight import (
     TextConfig,
     VisionConfig,
 )
+from workers.medimageinsight.vision import VisionTower
 
 SINGLE, DOUBLE = 1e-5, 1e-12  # of the largest value
 
@@ -106,6 +108,18 @@ def test_single_precision_is_the_references(
 
 
 @pytest.mark.corpus
+def test_a_prepared_tower_is_the_references(
+    tiny: MedImageInsight, reference: Arrays
+) -> None:
+    """Fast or plain, in double precision, whole windows and beyond: the same."""
+    model = tiny.double().prepare()
+    images = torch.from_numpy(reference["image"]).double()
+    rect = torch.from_numpy(reference["rect:image"]).double()
+    assert off(raw_images(model, images), reference["f64:image_embed_raw"]) < DOUBLE
+    assert off(raw_images(model, rect), reference["f64:rect:image_embed_raw"]) < DOUBLE
+
+
+@pytest.mark.corpus
 def test_double_precision_is_the_references(
     tiny: MedImageInsight, reference: Arrays
 ) -> None:
@@ -128,7 +142,7 @@ def test_every_stage_is_the_references(
 ) -> None:
     """Not only the outputs agree but the grids in between, so a fault can be found."""
     x = torch.from_numpy(reference["image"]).permute(0, 2, 3, 1)
-    tower = tiny.image_encoder
+    tower = cast("VisionTower", tiny.image_encoder)
     for stage, (conv, blocks) in enumerate(zip(tower.convs, tower.blocks, strict=True)):
         x = conv(x)
         assert off(x.flatten(1, 2), reference[f"act:conv{stage}"]) < SINGLE
@@ -178,6 +192,9 @@ def test_the_full_model_is_the_references() -> None:
     with torch.device("meta"):
         model = MedImageInsight(FULL)
     model = recipe.fill(model.to_empty(device="cpu"))
+    plain = raw_images(model, recipe.images(1, 3, 480, 480))[0, :8]
+    assert off(plain, FULL_IMAGE) < 5 * SINGLE
+    model = model.prepare()
     image = raw_images(model, recipe.images(1, 3, 480, 480))[0, :8]
     ids = torch.full((1, 77), 49407)
     ids[0, :13] = torch.tensor(X_RAY_CHEST_ANTEROPOSTERIOR_CARDIOMEGALY)
