@@ -56,6 +56,6 @@ def _estimate(estimate: Estimate) -> tuple[str, str]:
     unit = estimate.unit.value
     figures = (
         f"spread of the nearest references {estimate.spread:.1f} {unit}"
-        f"{'' if estimate.validated else '   its error was never measured'}"
+        f"{'' if estimate.validated else '   not validated'}"
     )
     return f"{name}: {estimate.value:.1f} {unit}", figures
