@@ -192,7 +192,8 @@ def _estimate_group(
         unit = codes.pydicom_code(estimate.unit)
         measurements.append(_number(result, concept, estimate.value, unit))
     else:
-        obstacle = _obstacle(result) if estimate.references else codes.NO_REFERENCES
+        lacking = estimate.unequipped
+        obstacle = codes.NO_REFERENCES if lacking else _obstacle(result)
         evaluations.append(QualitativeEvaluation(concept, codes.NOT_EVALUATED))
         evaluations.append(QualitativeEvaluation(codes.OBSTACLE, obstacle))
     group = MeasurementsAndQualitativeEvaluations(
@@ -337,7 +338,7 @@ def _number(
 
 
 def _obstacle(result: Result) -> PydicomCode:
-    lacking = [not estimate.references for estimate in result.estimates]
+    lacking = [estimate.unequipped for estimate in result.estimates]
     if lacking and all(lacking) and not (result.findings or result.categories):
         return codes.NO_REFERENCES
     if result.unreadable and not result.evaluated:

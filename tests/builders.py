@@ -166,6 +166,7 @@ def estimate(value: float | None = 131.25, **changes: Any) -> Estimate:
         "evidence": (),
         "images_scored": 0,
         "reason": "there are no references",
+        "unequipped": value is None,
     }
     if value is not None:
         values |= {

@@ -396,6 +396,7 @@ def _estimated(  # noqa: PLR0913 - the parts of an estimate
         evidence=evidence,
         images_scored=images_scored,
         reason=reason,
+        unequipped=reason == NO_REFERENCES,
     )
 
 

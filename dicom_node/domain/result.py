@@ -204,8 +204,9 @@ class Estimate:
     unit
         A unit of measurement (UCUM).
     references
-        How many labelled images there were to compare with; without any, there is no
-        value.
+        How many labelled images there were to compare with.
+    unequipped
+        Whether the reason is that there are none: not the study is at fault then.
     validated
         Whether anybody has measured its error.
     evidence
@@ -224,6 +225,7 @@ class Estimate:
     evidence: tuple[FrameScore, ...]
     images_scored: int
     reason: str = ""
+    unequipped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
