@@ -10,6 +10,7 @@ from sr_writer import ink
 from sr_writer.ink import Box, Pen
 
 _ROW = 58
+_GAP = 14
 _BESIDE_FINDINGS = 0.5
 """Part of the area that is theirs where there are findings, too."""
 
@@ -29,7 +30,7 @@ def draw_answers(pen: Pen, result: Result, area: Box) -> float:
             (area.left, y + 33), figures, size=19, width=area.width, colour=ink.MUTED
         )
         y += _ROW
-    return y
+    return y + _GAP if rows else y
 
 
 def _rows(result: Result) -> Iterator[tuple[str, str]]:

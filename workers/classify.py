@@ -118,25 +118,36 @@ class TextEncoder(Protocol):
 
 def heads_of(pack: Pack, encoder: TextEncoder) -> Heads:
     """Return the head of each finding; prompts are embedded for zero-shot ones."""
-    heads: dict[str, LinearWeights | ZeroShotWeights] = dict(pack.heads)
-    for spec in pack.findings:
-        if isinstance(spec.head, ZeroShotHead) and spec.prompts is not None:
-            heads[spec.key] = zero_shot(
-                encoder.embed_texts(spec.prompts.positive),
-                encoder.embed_texts(spec.prompts.negative),
-                logit_scale=encoder.logit_scale,
-            )
-    return heads
+    sides = {
+        spec.key: spec.prompts
+        for spec in pack.findings
+        if isinstance(spec.head, ZeroShotHead) and spec.prompts is not None
+    }
+    row = _embedded(
+        [text for side in sides.values() for text in (*side.positive, *side.negative)],
+        encoder,
+    )
+    return dict(pack.heads) | {
+        key: zero_shot(
+            np.stack([row[text] for text in side.positive]),
+            np.stack([row[text] for text in side.negative]),
+            logit_scale=encoder.logit_scale,
+        )
+        for key, side in sides.items()
+    }
 
 
 def labels_of(pack: Pack, encoder: TextEncoder) -> Labels:
     """Return the head of each category, made from the prompts of its labels."""
+    categories = pack.manifest.categories
+    labels = [label for category in categories for label in category.labels]
+    row = _embedded([text for label in labels for text in label.prompts], encoder)
     return {
-        spec.key: label_weights(
-            [encoder.embed_texts(label.prompts) for label in spec.labels],
+        category.key: label_weights(
+            [np.stack([row[t] for t in label.prompts]) for label in category.labels],
             logit_scale=encoder.logit_scale,
         )
-        for spec in pack.manifest.categories
+        for category in categories
     }
 
 
@@ -278,6 +289,16 @@ class _Study:
         others = len(reasons) - 1
         more = f", and for {others} other reason{'s'[: others > 1]}" if others else ""
         return f"none of the accepted images ({count}) can be read: {reasons[0]}{more}"
+
+
+def _embedded(
+    texts: Sequence[str], encoder: TextEncoder
+) -> Mapping[str, NDArray[np.float32]]:
+    """Return the embedding (D,) of each text, computed once however often it is there."""
+    distinct = list(dict.fromkeys(texts))
+    if not distinct:
+        return {}
+    return dict(zip(distinct, encoder.embed_texts(distinct), strict=True))
 
 
 def _find(

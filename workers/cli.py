@@ -157,7 +157,8 @@ def import_medimageinsight(
     with _bar(quiet=as_json) as progress:
         pack = import_pack(origin, out, kind=kind, release=RELEASE, progress=progress)
     official = pack.manifest.encoder.sha256 == RELEASE.sha256
-    _show_made(pack.card, out, as_json=as_json, official=official)
+    whose = f"official, release {RELEASE.name}" if official else "unofficial"
+    _show_made(pack.card, out, as_json=as_json, weights=whose)
 
 
 @packs.command("references")
@@ -246,7 +247,7 @@ def _bar(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
         yield progress
 
 
-def _show_made(card: PackCard, out: Path, *, as_json: bool, **facts: int) -> None:
+def _show_made(card: PackCard, out: Path, *, as_json: bool, **facts: int | str) -> None:
     """Say what was made, and what to do next."""
     if as_json:
         made = {

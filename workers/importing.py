@@ -77,7 +77,8 @@ def import_pack(
         official = digest == release.sha256
         _place_weights(weights, folder / _WEIGHTS, release.config, progress)
         _check_weights(weights, folder / _WEIGHTS, release.config, finite=not official)
-        progress("sealing", 0, 1)
+        size = weights.stat().st_size
+        progress("sealing", 0, size)
         pack = seal(
             folder,
             {
@@ -87,7 +88,7 @@ def import_pack(
         )
         if official and pack.manifest.encoder.sha256 != release.sha256:
             raise Permanent(f"{origin.weights} changed while it was imported")
-        progress("sealing", 1, 1)
+        progress("sealing", size, size)
     return replace(pack, folder=out.resolve())
 
 
@@ -159,12 +160,13 @@ def _place_weights(
 ) -> None:
     """Put the weights into the pack: rewritten where tensors have older names."""
     if needs_renaming(source, context=config.text.context):
-        progress("renaming tensors", 0, 1)
+        size = source.stat().st_size
+        progress("renaming tensors", 0, size)
         try:
             rewrite(source, target, context=config.text.context)
         except CheckpointError as error:
             raise CheckpointError(f"{source}: {error}") from error
-        progress("renaming tensors", 1, 1)
+        progress("renaming tensors", size, size)
         return
     link_or_copy(source, target, progress)
 

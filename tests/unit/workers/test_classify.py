@@ -464,3 +464,15 @@ def test_the_order_of_frames_has_no_say_in_categories_and_estimates(
         for c in (about(asking(pack), *o, labels=LABELS) for o in permutations(frames))
     }
     assert len(said) == 1
+
+
+def test_a_prompt_is_embedded_once_however_many_ask_it(pack: Pack) -> None:
+    """Findings share what says that nothing is there: a worker starts sooner."""
+    (zero,) = [f for f in pack.findings if f.prompts is not None]
+    assert zero.prompts is not None
+    other = replace(zero, key="other", prompts=replace(zero.prompts, positive=("x.",)))
+    both = replace(pack, manifest=replace(pack.manifest, findings=(zero, other)))
+    texts = Texts()
+    heads = heads_of(replace(both, heads={}), texts)
+    assert texts.seen == [*zero.prompts.positive, *zero.prompts.negative, "x."]
+    assert sorted(heads) == ["effusion", "other"]

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +13,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from typer.testing import CliRunner
 
 from dicom_node.errors import Permanent
 from tests.packs import CONFIG, TOKENIZER
 from tests.releases import Released, publish, with_older_names
+from workers.describing import UNOFFICIAL as UNOFFICIAL_WEIGHTS
+from workers.describing import describe
 from workers.encoder import open_encoder
-from workers.importing import UNKNOWN_DATA, UNOFFICIAL, import_pack, kinds
-from workers.medimageinsight import CheckpointError
+from workers.importing import UNKNOWN_DATA, UNOFFICIAL, Origin, import_pack, kinds
+from workers.medimageinsight import FULL, CheckpointError, MedImageInsight
 from workers.medimageinsight.release import RELEASE
 from workers.medimageinsight.renaming import POSITIONS
 from workers.pack import Pack, open_pack
@@ -365,16 +368,30 @@ def test_an_interrupt_leaves_nothing(released: Released, tmp_path: Path) -> None
     assert names_in(tmp_path) == ["downloads"]
 
 
-def test_the_command_ends_in_a_sentence(tmp_path: Path) -> None:
-    """A wrong file under the official name: exit code 2 is `main`'s for this error."""
-    from workers.cli import app  # noqa: PLC0415 - imports typer's application
-
+@pytest.mark.corpus
+@pytest.mark.parametrize(
+    ("allowed", "sentence"),
+    [
+        ([], "has 10 bytes, and the official weights of release 2024.09.27 have"),
+        (["--allow-unofficial"], "not a safetensors file"),
+    ],
+)
+def test_the_command_ends_in_a_sentence_and_exit_code_2(
+    tmp_path: Path, shared: Path, allowed: list[str], sentence: str
+) -> None:
+    """On stderr; nothing is written."""
     (tmp_path / "w.pt").write_bytes(b"no weights")
-    arguments = ["pack", "import", "medimageinsight", "--out", str(tmp_path / "pack")]
-    arguments += ["--weights", str(tmp_path / "w.pt"), "--tokenizer", str(TOKENIZER)]
-    done = CliRunner().invoke(app, arguments)
-    assert isinstance(done.exception, Permanent)
-    assert not (tmp_path / "pack").exists()
+    command = [sys.executable, "-m", "workers", "pack", "import", "medimageinsight"]
+    command += ["--tokenizer", str(shared / "golden" / "clip_tokenizer"), *allowed]
+    command += ["--weights", str(tmp_path / "w.pt"), "--out", str(tmp_path / "pack")]
+    done = subprocess.run(
+        [*command, "--json"], capture_output=True, check=False, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"pacsight: {tmp_path / 'w.pt'}: ")
+    assert done.stderr.count("\n") == 1
+    assert sentence in done.stderr
+    assert names_in(tmp_path) == ["w.pt"]
 
 
 @pytest.mark.corpus
@@ -389,3 +406,59 @@ def test_the_release_s_ids_are_those_of_its_tokenizer(
         CheckpointError, match=r"official weights of release 2024\.09\.27"
     ):
         imported(given, tmp_path / "pack")
+
+
+# ── at full size ────────────────────────────────────────────────────────────
+
+
+def write_hollow(path: Path) -> int:
+    """Write a file of the official names, shapes and size, all zeros; return its size.
+
+    It is sparse, so it takes no room.
+    """
+    with torch.device("meta"):
+        shapes = MedImageInsight(FULL).state_dict()
+    header, at = {}, 0
+    for name in sorted(shapes):
+        end = at + 4 * shapes[name].numel()
+        shape = list(shapes[name].shape)
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [at, end]}
+        at = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + at)
+    return path.stat().st_size
+
+
+@pytest.mark.slow
+@pytest.mark.corpus
+@pytest.mark.timeout(600)
+def test_a_file_of_the_official_size_is_imported_and_verified(
+    shared: Path, tmp_path: Path
+) -> None:
+    """Its size is the published one to the byte; only its digest is not."""
+    weights = tmp_path / "medimageinsigt-v1.0.0.pt"
+    try:
+        assert write_hollow(weights) == RELEASE.size_bytes
+        origin = Origin(weights=weights, tokenizer=shared / "golden" / "clip_tokenizer")
+        with pytest.raises(CheckpointError, match="has SHA-256"):
+            import_pack(
+                origin,
+                tmp_path / "pack",
+                kind="exam-category",
+                release=RELEASE,
+                progress=silent,
+            )
+        import_pack(
+            replace(origin, allow_unofficial=True),
+            tmp_path / "pack",
+            kind="exam-category",
+            release=RELEASE,
+            progress=silent,
+        )
+        found = describe(open_pack(tmp_path / "pack"))
+        assert (found.parameters, found.weights) == (615_996_417, UNOFFICIAL_WEIGHTS)
+    finally:
+        shutil.rmtree(tmp_path)

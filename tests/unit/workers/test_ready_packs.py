@@ -1,5 +1,6 @@
 """The ready packs: what they ask, in which words, and what they say of themselves."""
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from tests.packs import make_pack, manifest
+from workers.cli import import_medimageinsight
 from workers.importing import kinds, read_template
 from workers.manifest import Manifest
 from workers.medimageinsight import Tokenizer
@@ -60,6 +62,16 @@ def codes_of(value: Any) -> list[tuple[str, str, str]]:
 def test_there_are_three() -> None:
     """Findings, categories, an estimate."""
     assert kinds() == ("bone-age", "chest-xray", "exam-category")
+
+
+def test_the_command_names_them_all() -> None:
+    """The help of ``--kind``, and the table of the manual."""
+    options = inspect.get_annotations(import_medimageinsight)["kind"]
+    (option,) = options.__metadata__
+    page = (RESULTS.parent / "packs.md").read_text("utf-8")
+    for kind in kinds():
+        assert kind in option.help
+        assert f"| `{kind}` |" in page
 
 
 def test_they_claim_no_validation(read: Manifest) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from dicom_node.errors import Permanent
@@ -110,6 +112,23 @@ def test_labels_that_are_none_are_refused(
     with pytest.raises(Permanent, match=sentence):
         supplied(asking, tmp_path, embedded(asking, tmp_path / "e.st"), labels)
     assert not (tmp_path / "out").exists()
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=60))
+def test_whatever_lies_in_a_table_the_answer_is_a_sentence(
+    asking: Pack, tmp_path: Path, content: bytes
+) -> None:
+    """Of bytes that nobody wrote by hand, too."""
+    for text in (content, b"sop_instance_uid,value\n" + content):
+        (tmp_path / "l.csv").write_bytes(text)
+        with pytest.raises(Permanent):
+            supplied(
+                asking,
+                tmp_path,
+                embedded(asking, tmp_path / "e.st"),
+                tmp_path / "l.csv",
+            )
 
 
 def test_a_table_without_the_columns_is_refused(asking: Pack, tmp_path: Path) -> None:
