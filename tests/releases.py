@@ -8,12 +8,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from tests.golden import recipe
 from tests.packs import CONFIG, TOKENIZER
 from workers.importing import Origin
-from workers.medimageinsight import MedImageInsight, save
+from workers.medimageinsight import FULL, MedImageInsight, save
 from workers.medimageinsight.release import KnownIds, Release
 
 _OLDER = (
@@ -86,3 +87,24 @@ def older_name(name: str) -> str:
 def with_older_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors under the names that they had before the release."""
     return {older_name(name): tensor for name, tensor in tensors.items()}
+
+
+def write_hollow(path: Path) -> int:
+    """Write a file of the official names, shapes and size, all zeros; return its size.
+
+    It is sparse, so it takes no room.
+    """
+    with torch.device("meta"):
+        shapes = MedImageInsight(FULL).state_dict()
+    header, at = {}, 0
+    for name in sorted(shapes):
+        end = at + 4 * shapes[name].numel()
+        shape = list(shapes[name].shape)
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [at, end]}
+        at = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + at)
+    return path.stat().st_size

@@ -12,10 +12,9 @@ from safetensors import safe_open
 from workers.encoder import open_encoder
 from workers.manifest import Manifest
 from workers.medimageinsight import parse_config
-from workers.medimageinsight.release import RELEASE
+from workers.medimageinsight.release import RELEASE, Release
 from workers.pack import Pack
 
-OFFICIAL = f"official weights, release {RELEASE.name}"
 UNOFFICIAL = "unofficial weights"
 OTHER_MODEL = "weights of its own, of other sizes than the released model"
 
@@ -75,8 +74,8 @@ class Description:
         return "\n".join([*lines, *(f"  {one}" for one in asked)])
 
 
-def describe(pack: Pack) -> Description:
-    """Return what an opened pack is.
+def describe(pack: Pack, release: Release = RELEASE) -> Description:
+    """Return what an opened pack is, and whether its weights are those of `release`.
 
     Raises
     ------
@@ -92,8 +91,8 @@ def describe(pack: Pack) -> Description:
         statement=manifest.statement,
         device_uid=pack.device_uid,
         digest=pack.digest,
-        weights=_whose(manifest),
-        official=manifest.encoder.sha256 == RELEASE.sha256,
+        weights=_whose(manifest, release),
+        official=manifest.encoder.sha256 == release.sha256,
         encoder=pack.encoder_key.encoder,
         parameters=_parameters(pack),
         dimension=encoder.dimension,
@@ -119,10 +118,10 @@ def describe(pack: Pack) -> Description:
     )
 
 
-def _whose(manifest: Manifest) -> str:
-    if manifest.encoder.sha256 == RELEASE.sha256:
-        return OFFICIAL
-    same_sizes = parse_config(manifest.encoder.config) == RELEASE.config
+def _whose(manifest: Manifest, release: Release) -> str:
+    if manifest.encoder.sha256 == release.sha256:
+        return f"official weights, release {release.name}"
+    same_sizes = parse_config(manifest.encoder.config) == release.config
     return UNOFFICIAL if same_sizes else OTHER_MODEL
 
 

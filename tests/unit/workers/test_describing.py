@@ -72,6 +72,8 @@ def test_an_imported_pack_passes(tmp_path: Path) -> None:
     assert found.device_uid == made.device_uid
     assert len(found.categories) == 3
     assert found.official is False  # the release of this test is not Microsoft's
+    theirs = describe(open_pack(made.folder), released.release)
+    assert (theirs.official, theirs.weights) == (True, "official weights, release test")
 
 
 def flip(folder: Path) -> None:

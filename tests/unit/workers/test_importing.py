@@ -16,12 +16,12 @@ from torch import Tensor
 
 from dicom_node.errors import Permanent
 from tests.packs import CONFIG, TOKENIZER
-from tests.releases import Released, publish, with_older_names
+from tests.releases import Released, publish, with_older_names, write_hollow
 from workers.describing import UNOFFICIAL as UNOFFICIAL_WEIGHTS
 from workers.describing import describe
 from workers.encoder import open_encoder
 from workers.importing import UNKNOWN_DATA, UNOFFICIAL, Origin, import_pack, kinds
-from workers.medimageinsight import FULL, CheckpointError, MedImageInsight
+from workers.medimageinsight import CheckpointError
 from workers.medimageinsight.release import RELEASE
 from workers.medimageinsight.renaming import POSITIONS
 from workers.pack import Pack, open_pack
@@ -409,27 +409,6 @@ def test_the_release_s_ids_are_those_of_its_tokenizer(
 
 
 # ── at full size ────────────────────────────────────────────────────────────
-
-
-def write_hollow(path: Path) -> int:
-    """Write a file of the official names, shapes and size, all zeros; return its size.
-
-    It is sparse, so it takes no room.
-    """
-    with torch.device("meta"):
-        shapes = MedImageInsight(FULL).state_dict()
-    header, at = {}, 0
-    for name in sorted(shapes):
-        end = at + 4 * shapes[name].numel()
-        shape = list(shapes[name].shape)
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [at, end]}
-        at = end
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        file.truncate(8 + len(text) + at)
-    return path.stat().st_size
 
 
 @pytest.mark.slow
