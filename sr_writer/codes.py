@@ -192,7 +192,6 @@ FLAG_VALUES = {
     Flag.INDETERMINATE: _private("FLAG_INDET", "Indeterminate"),
     Flag.NOT_EVALUATED: _private("FLAG_NOTEVAL", "Not evaluated"),
 }
-NOT_EVALUATED = FLAG_VALUES[Flag.NOT_EVALUATED]
 URGENCY = _private("URGENCY", "Actionable finding classification")
 OBSTACLE = _private("OBSTACLE", "Obstacle to evaluation")
 OUTSIDE_VALIDATED_RANGE = _private("OUT_OF_RANGE", "Input outside validated range")

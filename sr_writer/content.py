@@ -62,6 +62,7 @@ from sr_writer.document import (
 from sr_writer.identity import tracking_uid
 
 _CONTAINS = RelationshipTypeValues.CONTAINS
+_NOT_EVALUATED = codes.FLAG_VALUES[Flag.NOT_EVALUATED]
 
 
 def content_tree(basis: Basis) -> ContainerContentItem:
@@ -168,7 +169,7 @@ def _category_group(
 ) -> MeasurementsAndQualitativeEvaluations:
     """Return the label that was chosen, its score and the next best: TID 1501."""
     concept, chosen = codes.pydicom_code(category.concept), category.chosen
-    label = codes.pydicom_code(chosen.label) if chosen else codes.NOT_EVALUATED
+    label = codes.pydicom_code(chosen.label) if chosen else _NOT_EVALUATED
     evaluations = [QualitativeEvaluation(concept, label)]
     if chosen is None:
         evaluations.append(QualitativeEvaluation(codes.OBSTACLE, _obstacle(result)))
@@ -194,7 +195,7 @@ def _estimate_group(
     else:
         lacking = estimate.unequipped
         obstacle = codes.NO_REFERENCES if lacking else _obstacle(result)
-        evaluations.append(QualitativeEvaluation(concept, codes.NOT_EVALUATED))
+        evaluations.append(QualitativeEvaluation(concept, _NOT_EVALUATED))
         evaluations.append(QualitativeEvaluation(codes.OBSTACLE, obstacle))
     group = MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracking(result, estimate),

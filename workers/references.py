@@ -110,7 +110,7 @@ def _read_embeddings(path: Path, pack: Pack) -> tuple[list[str], NDArray[np.floa
         with safe_open(path, framework="numpy") as file:
             metadata: Mapping[str, str] = file.metadata() or {}
             vectors: NDArray[Any] = file.get_tensor("embeddings")
-        uids = [str(row[_UID]) for row in json.loads(metadata["rows"])]
+        uids = [str(uid) for uid in json.loads(metadata["rows"])["sop_instance"]]
     except OSError as error:
         raise Permanent(f"{path}: {error.strerror or error}") from error
     except (SafetensorError, LookupError, TypeError, ValueError) as error:
