@@ -195,6 +195,7 @@ FLAG_VALUES = {
 URGENCY = _private("URGENCY", "Actionable finding classification")
 OBSTACLE = _private("OBSTACLE", "Obstacle to evaluation")
 OUTSIDE_VALIDATED_RANGE = _private("OUT_OF_RANGE", "Input outside validated range")
+NO_REFERENCES = _private("NO_REFERENCES", "No labelled reference images")
 IMAGES_UNREADABLE = _private("UNREADABLE", "Images could not be read")
 REASON = _private("REASON", "Reason")
 REVISION = _private("REVISION", "Revision of the study")

@@ -112,5 +112,4 @@ def _representative(result: Result, sources: Sequence[Dataset]) -> Dataset:
 
 def _evidence(result: Result) -> Iterator[tuple[ImageRef, int]]:
     """Yield the frames that the scores rest on, flagged findings' first."""
-    for finding in (*result.flagged, *result.findings):
-        yield from ((e.image, e.frame) for e in finding.evidence)
+    yield from ((e.image, e.frame) for e in result.evidence)

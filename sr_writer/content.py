@@ -1,6 +1,7 @@
 """What the report says: the content tree, TID 1500 "Measurement Report".
 
-One TID 1501 group per finding, whole-study statements in "Qualitative Evaluations"
+One TID 1501 group per finding, per category (a coded evaluation with its score) and per
+estimate (a NUM in its unit); whole-study statements in "Qualitative Evaluations"
 (row 12), similar reference cases in a container of our own. Containers are SEPARATE,
 so that viewers show each item with its name. Coordinates are never invented: a score
 that belongs to an image refers to the image.
@@ -38,7 +39,9 @@ from pydicom.valuerep import format_number_as_ds
 
 from dicom_node.domain import (
     AtlasSearch,
+    Category,
     Completion,
+    Estimate,
     Finding,
     Flag,
     FrameScore,
@@ -59,6 +62,7 @@ from sr_writer.document import (
 from sr_writer.identity import tracking_uid
 
 _CONTAINS = RelationshipTypeValues.CONTAINS
+_NOT_EVALUATED = codes.FLAG_VALUES[Flag.NOT_EVALUATED]
 
 
 def content_tree(basis: Basis) -> ContainerContentItem:
@@ -76,8 +80,12 @@ def content_tree(basis: Basis) -> ContainerContentItem:
             for procedure in _procedures(basis.source)
         ),
     ]
-    if result.findings:
-        groups = [i for f in result.findings for i in _measurement_group(result, f)]
+    groups = [
+        *(item for one in result.findings for item in _measurement_group(result, one)),
+        *(item for one in result.categories for item in _category_group(result, one)),
+        *(item for one in result.estimates for item in _estimate_group(result, one)),
+    ]
+    if groups:
         children.append(_container(codes.IMAGING_MEASUREMENTS, groups))
     children.append(_container(codes.QUALITATIVE_EVALUATIONS, list(_whole_run(result))))
     if result.cases is not None:
@@ -95,9 +103,7 @@ def summary_code(result: Result) -> PydicomCode:
     """Return how the run as a whole went (CID 6047)."""
     if not result.evaluated:
         return codes.NONE_SUCCEEDED
-    whole = result.completion is Completion.COMPLETE and all(
-        f.score is not None for f in result.findings
-    )
+    whole = result.completion is Completion.COMPLETE and result.whole
     if result.flagged:
         return (
             codes.ALL_SUCCEEDED_WITH_FINDINGS
@@ -147,10 +153,7 @@ def _measurement_group(
 ) -> MeasurementsAndQualitativeEvaluations:
     """Return what the pack says of one finding: TID 1501."""
     group = MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(
-            identifier=f"{result.algorithm.name}/{finding.key}",
-            uid=tracking_uid(result, finding),
-        ),
+        tracking_identifier=_tracking(result, finding),
         finding_type=codes.pydicom_code(finding.concept),
         finding_sites=_sites(finding),
         algorithm_id=_algorithm(result, list(_parameters(finding))),
@@ -158,10 +161,69 @@ def _measurement_group(
         qualitative_evaluations=list(_evaluations(result, finding)),
         source_images=[_source_image(e) for e in finding.evidence] or None,
     )
+    return _finished(group, finding.reason)
+
+
+def _category_group(
+    result: Result, category: Category
+) -> MeasurementsAndQualitativeEvaluations:
+    """Return the label that was chosen, its score and the next best: TID 1501."""
+    concept, chosen = codes.pydicom_code(category.concept), category.chosen
+    label = codes.pydicom_code(chosen.label) if chosen else _NOT_EVALUATED
+    evaluations = [QualitativeEvaluation(concept, label)]
+    if chosen is None:
+        evaluations.append(QualitativeEvaluation(codes.OBSTACLE, _obstacle(result)))
+    group = MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=_tracking(result, category),
+        algorithm_id=_algorithm(result, list(_category_parameters(category))),
+        measurements=[_measurement(result, chosen.score)] if chosen else None,
+        qualitative_evaluations=evaluations,
+        source_images=[_source_image(e) for e in category.evidence] or None,
+    )
+    return _finished(group, category.reason)
+
+
+def _estimate_group(
+    result: Result, estimate: Estimate
+) -> MeasurementsAndQualitativeEvaluations:
+    """Return the value that was estimated, in its unit: TID 1501."""
+    concept = codes.pydicom_code(estimate.concept)
+    measurements, evaluations = [], []
+    if estimate.value is not None:
+        unit = codes.pydicom_code(estimate.unit)
+        measurements.append(_number(result, concept, estimate.value, unit))
+    else:
+        lacking = estimate.unequipped
+        obstacle = codes.NO_REFERENCES if lacking else _obstacle(result)
+        evaluations.append(QualitativeEvaluation(concept, _NOT_EVALUATED))
+        evaluations.append(QualitativeEvaluation(codes.OBSTACLE, obstacle))
+    group = MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=_tracking(result, estimate),
+        algorithm_id=_algorithm(result, list(_estimate_parameters(estimate))),
+        measurements=measurements or None,
+        qualitative_evaluations=evaluations or None,
+        source_images=[_source_image(e) for e in estimate.evidence] or None,
+    )
+    return _finished(group, estimate.reason)
+
+
+def _finished(
+    group: MeasurementsAndQualitativeEvaluations, reason: str
+) -> MeasurementsAndQualitativeEvaluations:
+    """Return the group, separate as viewers want it, and why there is no answer."""
     group[0].ContinuityOfContent = "SEPARATE"
-    if finding.reason:
-        group[0].ContentSequence.append(_text(codes.REASON, finding.reason))
+    if reason:
+        group[0].ContentSequence.append(_text(codes.REASON, reason))
     return group
+
+
+def _tracking(
+    result: Result, asked: Finding | Category | Estimate
+) -> TrackingIdentifier:
+    return TrackingIdentifier(
+        identifier=f"{result.algorithm.name}/{asked.key}",
+        uid=tracking_uid(result, asked),
+    )
 
 
 def _sites(finding: Finding) -> list[FindingSite] | None:
@@ -196,9 +258,35 @@ def _parameters(finding: Finding) -> Iterator[str]:
         yield f"threshold={point.threshold:.6f}"
         yield f"operating-point={point.name}"
         yield f"threshold-set={point.threshold_set} sha256:{point.threshold_set_digest}"
-    yield f"images-scored={finding.images_scored}"
-    if finding.evidence:
-        scores = ",".join(f"{e.score:.6f}" for e in finding.evidence)
+    yield from _rests_on(finding)
+
+
+def _category_parameters(category: Category) -> Iterator[str]:
+    """Yield how sure the choice is: its score, and the next best label's."""
+    if category.chosen is not None:
+        yield f"score={category.chosen.score.value:.6f}"
+    if (second := category.runner_up) is not None:
+        label = second.label
+        yield f"runner-up={label.scheme}:{label.value} {label.meaning}"[:64]
+        yield f"runner-up-score={second.score.value:.6f}"
+    yield f"labels={category.labels}"
+    yield from _rests_on(category)
+
+
+def _estimate_parameters(estimate: Estimate) -> Iterator[str]:
+    """Yield what the value rests on, and whether its error was ever measured."""
+    if estimate.value is not None and estimate.spread is not None:
+        yield f"value={estimate.value:.6f}"
+        yield f"spread={estimate.spread:.6f}"
+    yield f"references={estimate.references}"
+    yield f"validated={'yes' if estimate.validated else 'no'}"
+    yield from _rests_on(estimate)
+
+
+def _rests_on(asked: Finding | Category | Estimate) -> Iterator[str]:
+    yield f"images-scored={asked.images_scored}"
+    if asked.evidence:
+        scores = ",".join(f"{e.score:.6f}" for e in asked.evidence)
         yield f"evidence-scores={scores}"
 
 
@@ -239,7 +327,21 @@ def _evaluations(result: Result, finding: Finding) -> Iterator[QualitativeEvalua
         )
 
 
+def _number(
+    result: Result, name: PydicomCode, value: float, unit: PydicomCode
+) -> Measurement:
+    """Return a value in its unit, with who measured it, TID 300."""
+    measurement = Measurement(
+        name=name, value=value, unit=unit, algorithm_id=_algorithm(result)
+    )
+    _round_numeric_value(measurement[0])
+    return measurement
+
+
 def _obstacle(result: Result) -> PydicomCode:
+    lacking = [estimate.unequipped for estimate in result.estimates]
+    if lacking and all(lacking) and not (result.findings or result.categories):
+        return codes.NO_REFERENCES
     if result.unreadable and not result.evaluated:
         return codes.IMAGES_UNREADABLE
     return codes.OUTSIDE_VALIDATED_RANGE

@@ -9,6 +9,8 @@ from hashlib import sha256
 from uuid import uuid5
 
 from dicom_node.domain import (
+    Category,
+    Estimate,
     Finding,
     ObjectKind,
     Result,
@@ -48,14 +50,14 @@ def series_uid(result: Result, kind: ObjectKind, *, profile: str) -> SeriesUid:
     return SeriesUid(_derived_uid(_parts(result, kind, profile, "series"), 0))
 
 
-def tracking_uid(result: Result, finding: Finding) -> str:
-    """Return the UID that follows a finding through every run over one study.
+def tracking_uid(result: Result, asked: Finding | Category | Estimate) -> str:
+    """Return the UID that follows what is asked through every run over one study.
 
     It does not change with new images, thresholds or versions of the pack, and
     differs from study to study.
     """
     parts = ["tracking", result.site, result.study_uid, result.algorithm.name]
-    return _derived_uid([*parts, finding.key], 0)
+    return _derived_uid([*parts, asked.key], 0)
 
 
 def inputs_digest(result: Result) -> Sha256:

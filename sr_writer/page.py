@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 
 from dicom_node.domain import Flag, Result
 from sr_writer import ink
+from sr_writer.answers import draw_answers
 from sr_writer.ink import Box, Colour, Pen, line_height
 from sr_writer.montage import PICTURES_SHOWN, Picture, draw_pictures
 from sr_writer.rows import draw_findings, reading_order
@@ -62,8 +63,10 @@ def draw_page(
     _draw_header(pen, result)
     draw_pictures(sheet, pen, pictures[:PICTURES_SHOWN], _PICTURES)
     _draw_provenance(pen, result, concluded_at)
+    right = _RIGHT + _RIGHT_WIDTH
     y = _draw_summary(pen, result)
-    draw_findings(pen, result.findings, Box(_RIGHT, y, _RIGHT + _RIGHT_WIDTH, _BOTTOM))
+    y = draw_answers(pen, result, Box(_RIGHT, y, right, _BOTTOM))
+    draw_findings(pen, result.findings, Box(_RIGHT, y, right, _BOTTOM))
     return np.asarray(sheet)
 
 
@@ -78,6 +81,8 @@ def headline(result: Result) -> str:
     unclear = sum(f.flag is Flag.INDETERMINATE for f in result.findings)
     if unclear:
         return f"{unclear} of {evaluated} indeterminate"
+    if not evaluated:
+        return ", ".join(result.answers)
     return "No finding at or above threshold"
 
 
@@ -194,7 +199,10 @@ def _draw_summary(pen: Pen, result: Result) -> float:
 def _counts(result: Result) -> Iterator[str]:
     findings = result.findings
     evaluated = sum(f.score is not None for f in findings)
-    yield f"{evaluated} finding{'s' if evaluated != 1 else ''} evaluated"
+    if findings:
+        yield f"{evaluated} finding{'s' if evaluated != 1 else ''} evaluated"
+    else:
+        yield "No finding is looked for"
     for flag, words in (
         (Flag.INDETERMINATE, "indeterminate"),
         (Flag.NOT_EVALUATED, "not evaluated"),

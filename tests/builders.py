@@ -19,8 +19,11 @@ from pydicom.uid import (
 from dicom_node.domain import (
     Algorithm,
     AtlasSearch,
+    Category,
+    Choice,
     Code,
     Completion,
+    Estimate,
     Finding,
     Flag,
     FrameScore,
@@ -51,6 +54,11 @@ HEMORRHAGE = Code(value="1386000", scheme="SCT", meaning="Intracranial hemorrhag
 PLEURA = Code(value="3120008", scheme="SCT", meaning="Pleura")
 LUNG = Code(value="39607008", scheme="SCT", meaning="Lung")
 BRAIN = Code(value="12738006", scheme="SCT", meaning="Brain")
+VIEW = Code(value="111031", scheme="DCM", meaning="Image View")
+FRONTAL = Code(value="272479007", scheme="SCT", meaning="postero-anterior")
+LATERAL = Code(value="399067008", scheme="SCT", meaning="lateral")
+BONE_AGE = Code(value="BONE_AGE", scheme="99PACSIGHT", meaning="Bone age")
+MONTH = Code(value="mo", scheme="UCUM", meaning="month")
 LEFT = Code(value="7771000", scheme="SCT", meaning="Left")
 
 
@@ -120,6 +128,55 @@ def finding(score: float | Score | None = 0.913, **changes: Any) -> Finding:
             "images_scored": 1,
         }
     return Finding(**values | changes)
+
+
+def category(score: float | None = 0.97, **changes: Any) -> Category:
+    """Return the view of the chest X-ray; None: not evaluated."""
+    values: dict[str, Any] = {
+        "key": "view",
+        "concept": VIEW,
+        "chosen": None,
+        "runner_up": None,
+        "labels": 4,
+        "evidence": (),
+        "images_scored": 0,
+        "reason": "body part ABDOMEN is not validated",
+    }
+    if score is not None:
+        values |= {
+            "chosen": Choice(label=FRONTAL, score=Score(value=score)),
+            "runner_up": Choice(label=LATERAL, score=Score(value=1 - score)),
+            "evidence": (FrameScore(image=image_ref(), frame=0, score=score),),
+            "images_scored": 1,
+            "reason": "",
+        }
+    return Category(**values | changes)
+
+
+def estimate(value: float | None = 131.25, **changes: Any) -> Estimate:
+    """Return the bone age of a hand; None: not evaluated for lack of references."""
+    values: dict[str, Any] = {
+        "key": "bone-age",
+        "concept": BONE_AGE,
+        "value": value,
+        "spread": None,
+        "unit": MONTH,
+        "references": 0,
+        "validated": False,
+        "evidence": (),
+        "images_scored": 0,
+        "reason": "there are no references",
+        "unequipped": value is None,
+    }
+    if value is not None:
+        values |= {
+            "spread": 4.5,
+            "references": 500,
+            "evidence": (FrameScore(image=image_ref(), frame=0, score=value),),
+            "images_scored": 1,
+            "reason": "",
+        }
+    return Estimate(**values | changes)
 
 
 def algorithm(**changes: Any) -> Algorithm:

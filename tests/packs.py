@@ -5,6 +5,7 @@ in a pack that does.
 """
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,35 @@ def finding(key: str, **changes: Any) -> dict[str, Any]:
         "operating_point": {"name": "sens>=0.95", "threshold": 0.5},
     }
     return values | changes
+
+
+def category(key: str, *, labels: Sequence[str] = ("one", "other")) -> dict[str, Any]:
+    """Return one category of a manifest: labels with a prompt each."""
+    return {
+        "key": key,
+        "meaning": key.capitalize(),
+        "code": ["0", "99TEST", key],
+        "labels": [
+            {
+                "key": label,
+                "meaning": label,
+                "code": [label, "99TEST", label],
+                "prompts": [f"x-ray {label}."],
+            }
+            for label in labels
+        ],
+    }
+
+
+def estimate(key: str, **head: Any) -> dict[str, Any]:
+    """Return one estimate of a manifest, in months; `head` is of its neighbours."""
+    return {
+        "key": key,
+        "meaning": key.capitalize(),
+        "code": ["0", "99TEST", key],
+        "unit": ["mo", "UCUM", "month"],
+        "head": {"kind": "neighbours", **head},
+    }
 
 
 def write_parts(folder: Path) -> None:

@@ -15,7 +15,7 @@ from dicom_node.ledger import open_ledger
 from dicom_node.objects import ObjectStore
 from sr_writer.codes import FINDINGS_REPORT, IMAGING_MEASUREMENT_REPORT
 from workers import tasks
-from workers.classify import heads_of
+from workers.classify import heads_of, labels_of
 from workers.decoding import DecodePool
 from workers.encoder import open_encoder
 from workers.pack import Pack, locate, open_pack
@@ -100,7 +100,12 @@ def bench(settings: Settings, packs: Sequence[Pack]) -> Iterator[Bench]:
 def _equip(pack: Pack, settings: Settings) -> Equipped:
     device, threads = settings.worker.device, settings.worker.threads
     encoder = open_encoder(pack, device=device, threads=threads)
-    return Equipped(pack=pack, encoder=encoder, heads=heads_of(pack, encoder))
+    return Equipped(
+        pack=pack,
+        encoder=encoder,
+        heads=heads_of(pack, encoder),
+        labels=labels_of(pack, encoder),
+    )
 
 
 def _decoders() -> int:

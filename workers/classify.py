@@ -1,19 +1,24 @@
-"""From embeddings to findings: scores, flags, or the reason why there are none.
+"""From embeddings to what is said of a study, or the reason why nothing is.
 
 Pure, numpy only: embeddings, heads and thresholds come in as values, and nothing is
 read, looked up or dated here. What cannot be evaluated says so: no finding is ever left
-out, and no score is made up.
+out, and no score is made up. Findings get scores and flags, categories the label that
+fits best, estimates a value; flags and urgency come from findings alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.domain import (
+    Category,
+    Choice,
     Completion,
+    Estimate,
     Finding,
     Flag,
     FrameScore,
@@ -22,7 +27,15 @@ from dicom_node.domain import (
     Score,
     Unreadable,
 )
-from workers.manifest import Accepts, FindingSpec, ZeroShotHead
+from workers.labels import LabelWeights, ensemble, label_weights, shares
+from workers.manifest import (
+    Accepts,
+    CategorySpec,
+    EstimateSpec,
+    FindingSpec,
+    ZeroShotHead,
+)
+from workers.neighbours import References, nearby
 from workers.pack import LinearWeights, Pack
 
 Embeddings = NDArray[np.float32]
@@ -32,6 +45,12 @@ Scores = NDArray[np.float64]
 """(N,) in the head's own scale."""
 
 EVIDENCE = 5
+
+NO_NUMBER = "the model gave a score that is no number"
+NO_REFERENCES = (
+    "this pack has no labelled reference images: supply them with "
+    "`pacsight pack references`"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,6 +64,11 @@ class ZeroShotWeights:
 
 Heads = Mapping[str, LinearWeights | ZeroShotWeights]
 """By finding."""
+
+Labels = Mapping[str, LabelWeights]
+"""By category."""
+
+NO_LABELS: Labels = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -68,11 +92,15 @@ class Conclusion:
         Why nothing at all could be evaluated; empty otherwise.
     completion
         PARTIAL if an image that the pack would look at could not be read.
+    categories, estimates
+        One for each of the pack, in its order.
     """
 
     findings: tuple[Finding, ...]
     reason: str
     completion: Completion
+    categories: tuple[Category, ...] = ()
+    estimates: tuple[Estimate, ...] = ()
 
 
 class TextEncoder(Protocol):
@@ -90,15 +118,37 @@ class TextEncoder(Protocol):
 
 def heads_of(pack: Pack, encoder: TextEncoder) -> Heads:
     """Return the head of each finding; prompts are embedded for zero-shot ones."""
-    heads: dict[str, LinearWeights | ZeroShotWeights] = dict(pack.heads)
-    for spec in pack.findings:
-        if isinstance(spec.head, ZeroShotHead) and spec.prompts is not None:
-            heads[spec.key] = zero_shot(
-                encoder.embed_texts(spec.prompts.positive),
-                encoder.embed_texts(spec.prompts.negative),
-                logit_scale=encoder.logit_scale,
-            )
-    return heads
+    sides = {
+        spec.key: spec.prompts
+        for spec in pack.findings
+        if isinstance(spec.head, ZeroShotHead) and spec.prompts is not None
+    }
+    row = _embedded(
+        [text for side in sides.values() for text in (*side.positive, *side.negative)],
+        encoder,
+    )
+    return dict(pack.heads) | {
+        key: zero_shot(
+            np.stack([row[text] for text in side.positive]),
+            np.stack([row[text] for text in side.negative]),
+            logit_scale=encoder.logit_scale,
+        )
+        for key, side in sides.items()
+    }
+
+
+def labels_of(pack: Pack, encoder: TextEncoder) -> Labels:
+    """Return the head of each category, made from the prompts of its labels."""
+    categories = pack.manifest.categories
+    labels = [label for category in categories for label in category.labels]
+    row = _embedded([text for label in labels for text in label.prompts], encoder)
+    return {
+        category.key: label_weights(
+            [np.stack([row[t] for t in label.prompts]) for label in category.labels],
+            logit_scale=encoder.logit_scale,
+        )
+        for category in categories
+    }
 
 
 def zero_shot(
@@ -106,8 +156,8 @@ def zero_shot(
 ) -> ZeroShotWeights:
     """Return the head of two sets of prompts, each (P, D), averaged and made unit."""
     return ZeroShotWeights(
-        positive=_ensemble(positive),
-        negative=_ensemble(negative),
+        positive=ensemble(positive),
+        negative=ensemble(negative),
         temperature=float(np.exp(logit_scale)),
     )
 
@@ -129,6 +179,7 @@ def conclude(
     images: Sequence[InputFile],
     frames: Sequence[EmbeddedImage],
     unreadable: Sequence[Unreadable] = (),
+    labels: Labels = NO_LABELS,
 ) -> Conclusion:
     """Return what `pack` says of a study.
 
@@ -136,6 +187,8 @@ def conclude(
     ----------
     heads
         For every finding of the pack: ``pack.heads``, and zero-shot ones.
+    labels
+        For every category of the pack.
     images
         Every image instance of the revision, whether it was embedded or not.
     frames
@@ -149,11 +202,25 @@ def conclude(
         _find(pack, heads[spec.key], spec, accepted.narrowed(spec.accepts))
         for spec in pack.findings
     )
-    evaluated = any(finding.score is not None for finding in findings)
+    categories = tuple(
+        _categorise(labels[spec.key], spec, accepted.narrowed(spec.accepts))
+        for spec in pack.manifest.categories
+    )
+    estimates = tuple(
+        _estimate(pack.references.get(spec.key), spec, accepted.narrowed(spec.accepts))
+        for spec in pack.manifest.estimates
+    )
+    reasons = [
+        *(finding.reason for finding in findings),
+        *(category.reason for category in categories),
+        *(estimate.reason for estimate in estimates),
+    ]
     return Conclusion(
         findings=findings,
-        reason="" if evaluated else _why_nothing(pack, findings, study),
+        reason=_why_nothing(pack, reasons, study) if all(reasons) else "",
         completion=Completion.PARTIAL if accepted.unreadable else Completion.COMPLETE,
+        categories=categories,
+        estimates=estimates,
     )
 
 
@@ -224,6 +291,16 @@ class _Study:
         return f"none of the accepted images ({count}) can be read: {reasons[0]}{more}"
 
 
+def _embedded(
+    texts: Sequence[str], encoder: TextEncoder
+) -> Mapping[str, NDArray[np.float32]]:
+    """Return the embedding (D,) of each text, computed once however often it is there."""
+    distinct = list(dict.fromkeys(texts))
+    if not distinct:
+        return {}
+    return dict(zip(distinct, encoder.embed_texts(distinct), strict=True))
+
+
 def _find(
     pack: Pack,
     head: LinearWeights | ZeroShotWeights,
@@ -236,7 +313,7 @@ def _find(
     frames = sorted(study.frames, key=_reading_order)
     scores = score_frames(head, np.stack([frame.vector for frame in frames]))
     if not np.isfinite(scores).all():
-        return _not_evaluated(spec, "the model gave a score that is no number")
+        return _not_evaluated(spec, NO_NUMBER)
     point = pack.operating_point(spec)
     value = aggregate(spec.aggregation, scores)
     return Finding(
@@ -248,20 +325,117 @@ def _find(
         flag=Flag.ABOVE if value >= point.threshold else Flag.BELOW,
         urgency=spec.urgency,
         evidence=_evidence(frames, scores),
-        images_scored=len({frame.source.sop_instance_uid for frame in frames}),
+        images_scored=_images_in(frames),
     )
 
 
-def _why_nothing(pack: Pack, findings: Sequence[Finding], study: _Study) -> str:
-    """Return one reason for all findings, where there is one."""
+def _categorise(head: LabelWeights, spec: CategorySpec, study: _Study) -> Category:
+    """Return the label that the frames of `study` show most."""
+    frames = sorted(study.frames, key=_reading_order)
+    why_not = study.why_not
+    if not why_not:
+        whole, each = shares(head, np.stack([frame.vector for frame in frames]))
+        if not np.isfinite(each).all():
+            why_not = NO_NUMBER
+    if why_not:
+        return Category(
+            key=spec.key,
+            concept=spec.concept,
+            chosen=None,
+            runner_up=None,
+            labels=len(spec.labels),
+            evidence=(),
+            images_scored=0,
+            reason=why_not,
+        )
+    first, second = np.argsort(-whole, kind="stable")[:2].tolist()
+    return Category(
+        key=spec.key,
+        concept=spec.concept,
+        chosen=_choice(spec, first, whole[first]),
+        runner_up=_choice(spec, second, whole[second]),
+        labels=len(spec.labels),
+        evidence=_evidence(frames, each[:, first]),
+        images_scored=_images_in(frames),
+    )
+
+
+def _choice(spec: CategorySpec, index: int, share: float) -> Choice:
+    return Choice(label=spec.labels[index].concept, score=Score(value=float(share)))
+
+
+def _estimate(
+    references: References | None, spec: EstimateSpec, study: _Study
+) -> Estimate:
+    """Return the value that references near to the frames of `study` have."""
+    frames = sorted(study.frames, key=_reading_order)
+    why_not = study.why_not or (NO_REFERENCES if references is None else "")
+    if not why_not and not all(np.isfinite(frame.vector).all() for frame in frames):
+        why_not = NO_NUMBER
+    if references is None or why_not:
+        return _estimated(spec, references, reason=why_not)
+    head = spec.head
+    found = nearby(
+        references,
+        np.stack([frame.vector for frame in frames]),
+        k=head.k,
+        values=head.values,
+        temperature=head.temperature,
+    )
+    evidence = tuple(
+        FrameScore(image=image_ref(frame.source), frame=frame.frame, score=value)
+        for frame, value in zip(frames, found.frames, strict=True)
+    )
+    return _estimated(
+        spec,
+        references,
+        value=found.value,
+        spread=found.spread,
+        evidence=evidence[:EVIDENCE],
+        images_scored=_images_in(frames),
+    )
+
+
+def _estimated(  # noqa: PLR0913 - the parts of an estimate
+    spec: EstimateSpec,
+    references: References | None,
+    *,
+    value: float | None = None,
+    spread: float | None = None,
+    evidence: tuple[FrameScore, ...] = (),
+    images_scored: int = 0,
+    reason: str = "",
+) -> Estimate:
+    return Estimate(
+        key=spec.key,
+        concept=spec.concept,
+        value=value,
+        spread=spread,
+        unit=spec.measured_in,
+        references=0 if references is None else len(references.values),
+        validated=spec.validated is not None,
+        evidence=evidence,
+        images_scored=images_scored,
+        reason=reason,
+        unequipped=reason == NO_REFERENCES,
+    )
+
+
+def _why_nothing(pack: Pack, reasons: Iterable[str], study: _Study) -> str:
+    """Return one reason for all that is asked, where there is one."""
+    manifest = pack.manifest
+    narrowed = [
+        *(finding.accepts for finding in manifest.findings),
+        *(category.accepts for category in manifest.categories),
+        *(estimate.accepts for estimate in manifest.estimates),
+    ]
     rules = dict.fromkeys(
         rule
-        for spec in pack.findings
-        for rule in ([spec.accepts] if spec.accepts else pack.manifest.accepts)
+        for accepts in narrowed
+        for rule in ([accepts] if accepts else manifest.accepts)
     )
     refused = study.accepted(list(rules)).refused
-    reasons = dict.fromkeys(finding.reason for finding in findings)
-    return refused or "; ".join(reasons)
+    return refused or "; ".join(dict.fromkeys(reasons))
 
 
 def _not_evaluated(spec: FindingSpec, reason: str) -> Finding:
@@ -294,6 +468,10 @@ def _evidence(
     )
 
 
+def _images_in(frames: Sequence[EmbeddedImage]) -> int:
+    return len({frame.source.sop_instance_uid for frame in frames})
+
+
 def _reading_order(frame: EmbeddedImage) -> tuple[str, int, str, int]:
     """Return a key that does not depend on the order in which frames came in."""
     source = frame.source
@@ -310,12 +488,6 @@ def _refusal(rules: Sequence[Accepts], images: Sequence[InputFile]) -> str:
         for modality, part in kinds
     )
     return f"no image of this study is accepted: needs {needed}; found {found}"
-
-
-def _ensemble(vectors: Embeddings) -> NDArray[np.float32]:
-    mean = vectors.astype(np.float64).mean(axis=0)
-    unit: NDArray[np.float32] = (mean / np.linalg.norm(mean)).astype(np.float32)
-    return unit
 
 
 def _sigmoid(logits: Scores) -> Scores:

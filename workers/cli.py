@@ -9,16 +9,20 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 
 from dicom_node import cli as node_cli
 from dicom_node.cli import ConfigOption, JsonOption
 from dicom_node.config import Settings, load_settings
+from dicom_node.domain import PackCard
 from dicom_node.errors import PacsightError, Transient
 from dicom_node.lifecycle import State
 from dicom_node.logs import configure_logs
@@ -34,6 +38,8 @@ app = typer.Typer(
     add_completion=False,
 )
 packs = typer.Typer(help="Make, check and show packs.", no_args_is_help=True)
+importers = typer.Typer(help="Make a pack of released weights.", no_args_is_help=True)
+packs.add_typer(importers, name="import")
 app.add_typer(packs, name="pack")
 node_cli.register(app)
 
@@ -116,19 +122,74 @@ def verify_pack(
     pack: Annotated[
         str, typer.Argument(help="Name of an installed pack, or a folder.")
     ],
+    *,
+    as_json: JsonOption = False,
 ) -> None:
-    """Check every file of a pack against its digests, and say what it is."""
+    """Check every file of a pack and the model in it, and say what it is."""
+    from workers.describing import describe
     from workers.pack import locate, open_pack
 
-    found = open_pack(locate(pack))
-    typer.echo(f"{found.name} {found.version}: {found.manifest.title}")
-    typer.echo(f"  {found.manifest.statement}")
-    typer.echo(f"  device UID  {found.device_uid}")
-    typer.echo(f"  encoder     sha256:{found.encoder_key.encoder}")
-    typer.echo(f"  images      {found.preprocessing.name}")
-    for finding in found.findings:
-        point = finding.operating_point
-        typer.echo(f"  {finding.meaning}: {point.name}, threshold {point.threshold:g}")
+    found = describe(open_pack(locate(pack)))
+    typer.echo(json.dumps(asdict(found), indent=2) if as_json else str(found))
+
+
+@importers.command("medimageinsight")
+def import_medimageinsight(
+    *,
+    weights: Annotated[Path, typer.Option(help="The released file of weights.")],
+    tokenizer: Annotated[Path, typer.Option(help="Its vocab.json and merges.txt.")],
+    out: Annotated[Path, typer.Option(help="A folder that is empty, or not there.")],
+    kind: Annotated[
+        str, typer.Option(help="chest-xray, exam-category or bone-age.")
+    ] = "chest-xray",
+    allow_unofficial: Annotated[
+        bool, typer.Option("--allow-unofficial", help="Take other weights, marked so.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a pack of the MedImageInsight weights: checked, or not made at all."""
+    from workers.importing import Origin, import_pack
+    from workers.medimageinsight.release import RELEASE
+
+    origin = Origin(
+        weights=weights, tokenizer=tokenizer, allow_unofficial=allow_unofficial
+    )
+    with _bar(quiet=as_json) as progress:
+        pack = import_pack(origin, out, kind=kind, release=RELEASE, progress=progress)
+    official = pack.manifest.encoder.sha256 == RELEASE.sha256
+    whose = f"official, release {RELEASE.name}" if official else "unofficial"
+    _show_made(pack.card, out, as_json=as_json, weights=whose)
+
+
+@packs.command("references")
+def supply_references(
+    pack: Annotated[
+        str, typer.Argument(help="Name of an installed pack, or a folder.")
+    ],
+    *,
+    embeddings: Annotated[Path, typer.Option(help="What `pacsight embed` wrote.")],
+    labels: Annotated[Path, typer.Option(help="CSV: sop_instance_uid, value.")],
+    out: Annotated[Path, typer.Option(help="A folder that is empty, or not there.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Give labelled images to a pack that estimates: they go into a new pack."""
+    from workers.pack import locate, open_pack
+    from workers.references import supply
+
+    with _bar(quiet=as_json) as progress:
+        made = supply(
+            open_pack(locate(pack)),
+            out,
+            embeddings=embeddings,
+            labels=labels,
+            progress=progress,
+        )
+    counts = {
+        "references": made.references,
+        "labels_left": made.labels_left,
+        "images_left": made.images_left,
+    }
+    _show_made(made.pack.card, out, as_json=as_json, **counts)
 
 
 @packs.command("train-demo")
@@ -169,6 +230,39 @@ def evaluate_demo_pack(
     typer.echo(json.dumps(asdict(found), indent=2) if as_json else str(found))
     if not found.passed:
         raise typer.Exit(code=1)
+
+
+@contextmanager
+def _bar(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """Yield what shows how far a file is."""
+    columns = (TextColumn("{task.description:<17}"), BarColumn(), DownloadColumn())
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=Console(stderr=True, quiet=quiet)) as shown:
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = shown.add_task(what, total=total)
+            shown.update(tasks[what], completed=done)
+
+        yield progress
+
+
+def _show_made(card: PackCard, out: Path, *, as_json: bool, **facts: int | str) -> None:
+    """Say what was made, and what to do next."""
+    if as_json:
+        made = {
+            "folder": str(out.resolve()),
+            "name": card.name,
+            "version": card.version,
+            "device_uid": card.device_uid,
+        }
+        typer.echo(json.dumps(made | facts, indent=2))
+        return
+    typer.echo(f"{out}: {card.name} {card.version}, device UID {card.device_uid}")
+    for name, value in facts.items():
+        typer.echo(f"  {name.replace('_', ' ')}: {value}")
+    typer.echo(f"next: `pacsight pack verify {out}`, and in pacsight.toml")
+    typer.echo(f'  packs = ["{out.resolve()}"]')
 
 
 def _settings(config: Path | None) -> Settings:

@@ -91,11 +91,7 @@ def sources(
         If one cannot be read.
     """
     shown = [shot.file.sop_instance_uid for shot in choose(result, files)]
-    scored = [
-        evidence.image.sop_instance_uid
-        for finding in result.findings
-        for evidence in finding.evidence
-    ]
+    scored = [evidence.image.sop_instance_uid for evidence in result.evidence]
     first = [result.images[0].sop_instance_uid]
     wanted = dict.fromkeys([*shown, *scored] or first)
     paths = {file.sop_instance_uid: spool / file.path for file in files}
@@ -112,7 +108,7 @@ def choose(result: Result, files: Sequence[InputFile]) -> tuple[Shot, ...]:
         shots = {_place(shot): shot for shots in series for shot in shots}
         chosen = (shots[place] for place in _that_matter(flagged) if place in shots)
     else:
-        chosen = _overview(series, _looked_at(findings))
+        chosen = _overview(series, _looked_at(result))
     scores = _scores(findings[0]) if findings else {}
     return tuple(
         replace(shot, score=scores.get(_place(shot)))
@@ -189,9 +185,9 @@ def _labelled(images: Sequence[InputFile]) -> Iterator[Shot]:
             yield Shot(file=file, frame=frame, label=label)
 
 
-def _looked_at(findings: Sequence[Finding]) -> set[SopInstanceUid]:
+def _looked_at(result: Result) -> set[SopInstanceUid]:
     """Return the images that scores rest on."""
-    return {e.image.sop_instance_uid for f in findings for e in f.evidence}
+    return {evidence.image.sop_instance_uid for evidence in result.evidence}
 
 
 def _scores(finding: Finding) -> dict[Place, float]:

@@ -165,6 +165,137 @@ class FindingSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LabelSpec:
+    """One of the labels of a category, and the texts that describe it.
+
+    Parameters
+    ----------
+    prompts
+        As they are embedded: whether one ends in a period is part of it.
+    """
+
+    __pydantic_config__: ClassVar = _FORBID
+
+    key: str
+    meaning: str
+    code: tuple[str, str, str]
+    prompts: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.key or not self.prompts:
+            raise ValueError("a label needs a key and at least one prompt")
+
+    @property
+    def concept(self) -> Code:
+        """Return the label as a coded concept."""
+        return _code(self.code)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CategorySpec:
+    """A question with labels that exclude one another, such as the view.
+
+    A frame's logits are temperature times cosine, those of the study the mean over its
+    frames: the same as if the mean of the embeddings had been asked.
+
+    Parameters
+    ----------
+    code
+        What is asked, as a coded concept.
+    accepts
+        Narrows what the pack accepts; None takes all of it.
+    """
+
+    __pydantic_config__: ClassVar = _FORBID
+
+    key: str
+    meaning: str
+    code: tuple[str, str, str]
+    accepts: Accepts | None = None
+    labels: tuple[LabelSpec, ...]
+
+    def __post_init__(self) -> None:
+        if not self.key:
+            raise ValueError("a category needs a key")
+        keys = {label.key for label in self.labels}
+        if len(keys) != len(self.labels) or len(keys) < 2:  # noqa: PLR2004 - a choice
+            raise ValueError("a category needs two labels or more, each once")
+
+    @property
+    def concept(self) -> Code:
+        """Return what is asked as a coded concept."""
+        return _code(self.code)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeighboursHead:
+    """The value that labelled images nearby have: weighted nearest neighbours.
+
+    Source: the protocol of MedImageInsight's bone age benchmark. Softmax of temperature
+    times cosine over all references, then the `k` largest; equal values are added up,
+    and the `values` highest of them averaged by their weights.
+
+    Parameters
+    ----------
+    references
+        A safetensors file of the pack: ``embeddings`` (N, D) float32 of length one,
+        ``values`` (N,) float32. None: nobody has supplied them, nothing is estimated.
+    """
+
+    __pydantic_config__: ClassVar = _FORBID
+
+    kind: Literal["neighbours"] = "neighbours"
+    references: str | None = None
+    k: int = 10
+    values: int = 3
+    temperature: float = 100.0
+
+    def __post_init__(self) -> None:
+        if min(self.k, self.values) < 1 or not 0 < self.temperature < math.inf:
+            raise ValueError("neighbours need k, values and temperature above 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EstimateSpec:
+    """A quantity that is read off the images, such as the bone age.
+
+    Parameters
+    ----------
+    unit
+        A unit of measurement as a coded concept (UCUM).
+    accepts
+        Narrows what the pack accepts; None takes all of it.
+    validated
+        Evidence for its error, free, on data that the references do not hold; None
+        where nobody has measured it, which every report says.
+    """
+
+    __pydantic_config__: ClassVar = _FORBID
+
+    key: str
+    meaning: str
+    code: tuple[str, str, str]
+    unit: tuple[str, str, str]
+    head: NeighboursHead
+    accepts: Accepts | None = None
+    validated: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.key:
+            raise ValueError("an estimate needs a key")
+
+    @property
+    def concept(self) -> Code:
+        """Return what is estimated as a coded concept."""
+        return _code(self.code)
+
+    @property
+    def measured_in(self) -> Code:
+        """Return the unit as a coded concept."""
+        return _code(self.unit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderSpec:
     """The model that a pack rests on.
 
@@ -220,6 +351,8 @@ class Manifest:
     synthetic, statement
         Whether the pack is a demonstration on made-up images, and what every report
         says of it.
+    findings, categories, estimates
+        What is asked of a study: at least one of them. A key stands for one only.
     files
         sha256 of every file of the pack but the weights, by relative path.
     """
@@ -238,20 +371,44 @@ class Manifest:
     findings: tuple[FindingSpec, ...]
     threshold_set: ThresholdSet
     files: dict[str, str]
+    categories: tuple[CategorySpec, ...] = ()
+    estimates: tuple[EstimateSpec, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name or not self.version:
             raise ValueError("a pack needs a name and a version")
-        if not self.accepts or not self.findings:
-            raise ValueError("a pack needs something that it accepts, and a finding")
-        keys = [finding.key for finding in self.findings]
+        keys = [
+            *(finding.key for finding in self.findings),
+            *(category.key for category in self.categories),
+            *(estimate.key for estimate in self.estimates),
+        ]
+        if not self.accepts or not keys:
+            raise ValueError(
+                "a pack needs something that it accepts, "
+                "and a finding, a category or an estimate"
+            )
         if len(set(keys)) != len(keys):
-            raise ValueError("two findings have the same key")
+            raise ValueError("two findings have the same key (or what else is asked)")
 
     @property
     def digest(self) -> Sha256:
-        """Return what stands for the manifest, and for every file that it names."""
-        return digest_of(_manifests.dump_python(self, mode="json"))
+        """Return what stands for the manifest, and for every file that it names.
+
+        What a manifest need not have is left out where it is not there, so that a
+        pack from before keeps its digest.
+        """
+        values = _manifests.dump_python(self, mode="json")
+        for optional in ("categories", "estimates"):
+            if not values[optional]:
+                del values[optional]
+        return digest_of(values)
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """Return the files that heads are read from, relative to the pack."""
+        linear = {f.head.weights for f in self.findings if f.head.kind == "linear"}
+        nearby = {e.head.references for e in self.estimates if e.head.references}
+        return frozenset(linear | nearby)
 
 
 _manifests = TypeAdapter(Manifest)

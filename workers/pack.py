@@ -41,12 +41,15 @@ from workers.manifest import (
     parse_manifest,
     read_manifest,
 )
+from workers.neighbours import References
 from workers.policy import Preprocessing
 
 ENTRY_POINTS = "pacsight.packs"
 
 _DEVICES = UUID("6f0e43f8-2b83-4c57-9a3e-5f1b9f0c7d21")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_PART_NAMES = ("weights", "references")
+"""Where a head names its file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -68,12 +71,15 @@ class Pack:
         it, and only with it.
     heads
         The linear heads, by finding.
+    references
+        The labelled images, by estimate; those that nobody supplied are left out.
     """
 
     folder: Path
     manifest: Manifest
     digest: Sha256
     heads: Mapping[str, LinearWeights]
+    references: Mapping[str, References]
 
     @property
     def name(self) -> str:
@@ -200,6 +206,7 @@ def open_pack(folder: Path) -> Pack:
         manifest=manifest,
         digest=manifest.digest,
         heads=_read_heads(folder, manifest),
+        references=_read_references(folder, manifest),
     )
 
 
@@ -215,12 +222,11 @@ def seal(folder: Path, manifest: Mapping[str, Any]) -> Pack:
         If the manifest is not one, or a file is missing.
     """
     encoder = {**manifest["encoder"]}
-    heads = {
-        finding["head"]["weights"]
-        for finding in manifest["findings"]
-        if "weights" in finding["head"]
-    }
-    parts = sorted(heads | set(_files_in(folder, encoder["tokenizer"])))
+    asked = (*manifest["findings"], *manifest.get("estimates", ()))
+    named = [
+        part for one in asked for part in map(one["head"].get, _PART_NAMES) if part
+    ]
+    parts = sorted({*named, *_files_in(folder, encoder["tokenizer"])})
     encoder["sha256"] = _sha256(folder / encoder["weights"])
     sealed = {
         **manifest,
@@ -245,12 +251,7 @@ def _package_folder(package: str) -> Path:
 
 
 def _verify_files(folder: Path, manifest: Manifest) -> None:
-    heads = {
-        finding.head.weights
-        for finding in manifest.findings
-        if isinstance(finding.head, LinearHead)
-    }
-    needed = heads | set(_files_in(folder, manifest.encoder.tokenizer))
+    needed = manifest.parts | set(_files_in(folder, manifest.encoder.tokenizer))
     unlisted = sorted(needed - manifest.files.keys())
     if unlisted:
         raise Permanent(f"{folder / unlisted[0]} is not among the manifest's files")
@@ -304,6 +305,25 @@ def _read_heads(folder: Path, manifest: Manifest) -> dict[str, LinearWeights]:
             tensors[name], finding.head, manifest.encoder.embedding_dim
         )
     return heads
+
+
+def _read_references(folder: Path, manifest: Manifest) -> dict[str, References]:
+    found = {}
+    dimension = manifest.encoder.embedding_dim
+    for estimate in manifest.estimates:
+        if estimate.head.references is None:
+            continue
+        path = folder / estimate.head.references
+        tensors = _load(path)
+        if tensors.keys() != {"embeddings", "values"}:
+            raise Permanent(f"{path} does not hold embeddings and values")
+        embeddings = tensors["embeddings"].astype(np.float32)
+        if embeddings.shape[1:] != (dimension,):
+            raise Permanent(f"{path} does not hold embeddings of {dimension} numbers")
+        found[estimate.key] = References(
+            embeddings=embeddings, values=tensors["values"].astype(np.float32)
+        )
+    return found
 
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:

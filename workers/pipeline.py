@@ -37,7 +37,14 @@ from dicom_node.ledger.leases import BATCHES, JOBS, WorkTable
 from dicom_node.ledger.results import JobInput, StoredEmbedding, StoredObject
 from dicom_node.objects import ObjectStore
 from sr_writer.compose import compose
-from workers.classify import Conclusion, EmbeddedImage, Heads, conclude, image_ref
+from workers.classify import (
+    Conclusion,
+    EmbeddedImage,
+    Heads,
+    Labels,
+    conclude,
+    image_ref,
+)
 from workers.decoding import DecodedInput, DecodePool, Failure, FrameInput
 from workers.encoder import Encoder
 from workers.evidence import pictures, sources
@@ -54,6 +61,7 @@ class Equipped:
     pack: Pack
     encoder: Encoder
     heads: Heads
+    labels: Labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +227,7 @@ def classify(job: JobInput, equipped: Equipped, bench: Bench) -> Result:
             if e.vector
         ],
         unreadable=unreadable,
+        labels=equipped.labels,
     )
     return _result(job, equipped.pack, conclusion, unreadable, bench)
 
@@ -247,6 +256,8 @@ def _result(
         images=tuple(image_ref(f) for f in job.files),
         algorithm=pack.algorithm,
         findings=conclusion.findings,
+        categories=conclusion.categories,
+        estimates=conclusion.estimates,
         completion=conclusion.completion,
         unreadable=unreadable,
         predecessors=job.predecessors,

@@ -5,6 +5,7 @@ from it and from the headers of the source images, without clock, settings or
 ledger. It holds no patient data.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -154,6 +155,80 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A label of a category, and its share of all labels' score."""
+
+    label: Code
+    score: Score
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Category:
+    """What a pack says of a question with labels that exclude one another.
+
+    Parameters
+    ----------
+    key
+        The category's name inside the pack, e.g. ``view``.
+    chosen, runner_up
+        The labels with the highest scores; None where it was not evaluated.
+    labels
+        How many there were to choose from.
+    evidence
+        The frames that show the chosen label most, highest score first.
+    reason
+        Why it was not evaluated; empty otherwise.
+    """
+
+    key: str
+    concept: Code
+    chosen: Choice | None
+    runner_up: Choice | None
+    labels: int
+    evidence: tuple[FrameScore, ...]
+    images_scored: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A quantity that a pack reads off the images.
+
+    Parameters
+    ----------
+    key
+        The estimate's name inside the pack, e.g. ``bone-age``.
+    value, spread
+        In `unit`; the spread is the standard deviation among the references that the
+        value rests on, and no confidence interval. None where it was not evaluated.
+    unit
+        A unit of measurement (UCUM).
+    references
+        How many labelled images there were to compare with.
+    unequipped
+        Whether the reason is that there are none: not the study is at fault then.
+    validated
+        Whether anybody has measured its error.
+    evidence
+        The frames that it rests on, each with the value it gave.
+    reason
+        Why it was not evaluated; empty otherwise.
+    """
+
+    key: str
+    concept: Code
+    value: float | None
+    spread: float | None
+    unit: Code
+    references: int
+    validated: bool
+    evidence: tuple[FrameScore, ...]
+    images_scored: int
+    reason: str = ""
+    unequipped: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceCase:
     """A case of the atlas that resembles the study. Never a live patient."""
 
@@ -230,7 +305,9 @@ class Result:
     images
         Every image instance of the revision, analysed or not, at least one.
     findings
-        In the pack's order; empty only if ``reason`` says why.
+        In the pack's order.
+    categories, estimates
+        In the pack's order; all three are empty only if ``reason`` says why.
     reason
         Why the run as a whole was not evaluated; empty otherwise.
     concluded_at
@@ -259,6 +336,8 @@ class Result:
     concluded_at: datetime
     utc_offset_min: int = 0
     software: str
+    categories: tuple[Category, ...] = ()
+    estimates: tuple[Estimate, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.images:
@@ -275,8 +354,39 @@ class Result:
 
     @property
     def evaluated(self) -> bool:
-        """Return whether any finding was evaluated."""
-        return any(f.score is not None for f in self.findings)
+        """Return whether anything was evaluated."""
+        return any(self._outcomes())
+
+    @property
+    def whole(self) -> bool:
+        """Return whether everything was evaluated."""
+        return all(self._outcomes())
+
+    @property
+    def evidence(self) -> tuple[FrameScore, ...]:
+        """Return the frames that the result rests on, flagged findings' first."""
+        findings = (*self.flagged, *self.findings)
+        return (
+            *(frame for finding in findings for frame in finding.evidence),
+            *(frame for category in self.categories for frame in category.evidence),
+            *(frame for estimate in self.estimates for frame in estimate.evidence),
+        )
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """Return the labels that were chosen and the values that were estimated."""
+        chosen = [c.chosen.label.meaning for c in self.categories if c.chosen]
+        values = [
+            f"{e.concept.meaning} {e.value:.1f} {e.unit.value}"
+            for e in self.estimates
+            if e.value is not None
+        ]
+        return (*chosen, *values)
+
+    def _outcomes(self) -> Iterator[bool]:
+        yield from (finding.score is not None for finding in self.findings)
+        yield from (category.chosen is not None for category in self.categories)
+        yield from (estimate.value is not None for estimate in self.estimates)
 
 
 class ObjectKind(StrEnum):

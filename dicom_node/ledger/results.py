@@ -314,6 +314,8 @@ def _summary(result: Result) -> dict[str, Any]:
     flagged = result.flagged
     scored = [f for f in result.findings if f.score and f.operating_point]
     top = flagged[0] if flagged else max(scored, key=_margin, default=None)
+    if top is None and result.answers:  # labels and values have no threshold: no flag
+        return {"flag": "", "top_finding": ", ".join(result.answers)}
     if top is None or top.score is None or top.operating_point is None:
         return {"flag": Flag.NOT_EVALUATED, "detail": result.reason}
     return {

@@ -19,6 +19,7 @@ from dicom_node.ledger.events import note
 from dicom_node.ledger.leases import JOBS
 from dicom_node.ledger.outbox import Address
 from dicom_node.ledger.overview import StudyLine, journal, studies
+from dicom_node.ledger.revisions import ROUTINE_RANK
 from dicom_node.ledger.studies import happen
 from dicom_node.lifecycle import Event, State
 from tests import builders
@@ -300,6 +301,31 @@ def test_a_result_that_says_not_evaluated_says_why(ledger: Ledger) -> None:
     (line,) = lines(ledger)
     assert (line.flag, line.finding, line.score) == (Flag.NOT_EVALUATED, "", None)
     assert len(due(ledger)) == 2
+
+
+def test_a_result_without_findings_is_shown_by_what_it_chose(ledger: Ledger) -> None:
+    """A label or a value has no threshold: there is no flag, and no "not evaluated"."""
+    said = builders.result(
+        findings=[], categories=(builders.category(),), estimates=(builders.estimate(),)
+    )
+    concluded_study(ledger, received(), result=said)
+    (line,) = lines(ledger)
+    assert (line.flag, line.score, line.urgency) == (
+        None,
+        None,
+        ROUTINE_RANK,
+    )
+    assert line.finding == "postero-anterior, Bone age 131.2 mo"
+    with ledger.read() as tx:
+        assert results.stored_result(tx, jobs(ledger)[0].id) == said
+
+
+def test_a_category_has_no_say_in_the_flag(ledger: Ledger) -> None:
+    """Beside a finding, the finding is what the list shows."""
+    both = builders.result(categories=(builders.category(),))
+    concluded_study(ledger, received(), result=both)
+    (line,) = lines(ledger)
+    assert (line.flag, line.finding) == (Flag.ABOVE, "Pneumothorax")
 
 
 # ── the outbox ──────────────────────────────────────────────────────────────

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from workers.datasets import Overlap, overlap
 from workers.demo.build import SEEDS_PER_RUN
 from workers.demo.heads import by_study, sigmoid
 from workers.demo.probes import PROBES, probe_area, views
@@ -72,6 +73,7 @@ class Evaluation:
     per_class: int
     first_seed: int
     rows: tuple[Row, ...]
+    overlaps: tuple[Overlap, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -85,7 +87,8 @@ class Evaluation:
             f"AUC (95 % limits), per study; bars: linear lower limit {LINEAR_BAR}, "
             f"zero-shot lower limit {ZERO_SHOT_BAR}, shortcuts at most {PROBE_BAR}"
         )
-        return "\n".join([head, *(_line(row) for row in self.rows)])
+        warnings = [f"Warning: {overlap}" for overlap in self.overlaps]
+        return "\n".join([head, *warnings, *(_line(row) for row in self.rows)])
 
 
 def evaluate_demo(
@@ -122,6 +125,10 @@ def evaluate_demo(
         per_class=n_per_class,
         first_seed=first,
         rows=rows,
+        overlaps=overlap(
+            opened.manifest.encoder.training_data,
+            [f"pacsight phantoms, seeds {first} to {max(o.seed for o in wanted)}"],
+        ),
     )
 
 

@@ -39,8 +39,10 @@ from tests.builders import (
     NODULE,
     algorithm,
     atlas_search,
+    category,
     cine,
     ct_images,
+    estimate,
     finding,
     image_ref,
     predecessor,
@@ -87,6 +89,8 @@ def everything_at_once() -> Result:
         unreadable=(unreadable(2), unreadable(3, reason="truncated")),
         predecessors=(predecessor(1), predecessor(2)),
         cases=atlas_search(5),
+        categories=(category(), category(None, key="part")),
+        estimates=(estimate(), estimate(None, key="other-age")),
         algorithm=algorithm(statement="Synthetic demonstration. Not for patients."),
         revision=4,
         outcome=1,
@@ -121,6 +125,14 @@ RESULTS: dict[str, Result] = {
     ),
     "cases": result(cases=atlas_search()),
     "predecessor": result(predecessors=(predecessor(),), revision=2),
+    "categories": result([], categories=(category(), category(0.4, key="part"))),
+    "category out of scope": result(
+        [], categories=(category(None),), reason="body part ABDOMEN is not validated"
+    ),
+    "estimate": result([], estimates=(estimate(),)),
+    "no references": result(
+        [], estimates=(estimate(None),), reason="there are no references"
+    ),
     "everything": everything_at_once(),
 }
 
@@ -210,7 +222,9 @@ def test_every_report_passes_every_judge(
     dump = ask("dsrdump", "-Ec", path)
     assert complaints(dump) == []
     assert "Comprehensive 3D SR Document" in dump
-    assert dump.count('"Tracking Identifier"') == len(r.findings)
+    assert dump.count('"Tracking Identifier"') == len(
+        [*r.findings, *r.categories, *r.estimates]
+    )
     found = srread(BytesIO(report.content)).get_evidence()
     assert len(found) == len(r.images)
 

@@ -25,7 +25,9 @@ from tests.builders import (
     EFFUSION,
     NODULE,
     algorithm,
+    category,
     ct_images,
+    estimate,
     finding,
     image_ref,
     predecessor,
@@ -88,6 +90,19 @@ PAGES = {
     "twenty, widest": (twenty_with_the_widest_names(), 6),
     "thirty": (result([finding(0.03 * i, key=str(i)) for i in range(30)]), 9),
     "not evaluated": (result([], reason="out of scope " * 40), 0),
+    "categories": (
+        result([], categories=tuple(category(key=str(i)) for i in range(30))),
+        1,
+    ),
+    "estimates": (result([], estimates=(estimate(), estimate(None))), 1),
+    "all kinds": (
+        result(
+            [finding(0.1 * i, key=str(i)) for i in range(9)],
+            categories=tuple(category(key=f"c{i}") for i in range(9)),
+            estimates=(estimate(), estimate(None, reason=WIDEST * 3)),
+        ),
+        2,
+    ),
     "raw scores": (result([finding(7.5, key="a"), finding(-3.0, key="b")]), 1),
 }
 
@@ -107,6 +122,14 @@ def is_background(area: NDArray[np.uint8]) -> bool:
 def test_it_is_rgb_of_one_size(page: NDArray[np.uint8]) -> None:
     assert page.shape == (HEIGHT, WIDTH, 3)
     assert page.dtype == np.uint8
+
+
+def test_without_findings_the_headline_is_what_was_chosen_or_estimated() -> None:
+    """Never "no finding": nothing was looked for."""
+    assert headline(result([], categories=(category(),))) == "postero-anterior"
+    assert headline(result([], estimates=(estimate(),))) == "Bone age 131.2 mo"
+    nothing = result([], estimates=(estimate(None),), reason="no references")
+    assert headline(nothing) == "NOT EVALUATED"
 
 
 def test_the_top_left_corner_stays_free(page: NDArray[np.uint8]) -> None:

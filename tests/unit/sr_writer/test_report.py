@@ -38,9 +38,11 @@ from tests.builders import (
     STUDY_UID,
     algorithm,
     atlas_search,
+    category,
     cine,
     ct_images,
     digest,
+    estimate,
     finding,
     image_ref,
     operating_point,
@@ -438,6 +440,60 @@ def test_a_finding_that_was_not_evaluated_has_a_reason_and_no_score() -> None:
 def test_the_whole_run_is_summed_up(made_from: Result, expected: str) -> None:
     sr = report(made_from)
     assert values(sr, f"{RUN}/CAD Processing and Findings Summary") == [expected]
+
+
+def test_a_category_is_a_coded_evaluation_with_its_score_and_the_next_best() -> None:
+    """The label under the code of the question; the score is no probability."""
+    sr = report(result([], categories=(category(0.97),)))
+    assert values(sr, f"{GROUP}/Image View") == ["postero-anterior"]
+    assert values(sr, f"{GROUP}/{RAW}") == ["0.97"]
+    assert [image_ref().sop_instance_uid] == values(
+        sr, f"{GROUP}/Source of Measurement"
+    )
+    parameters = values(sr, f"{GROUP}/Algorithm Parameters")
+    assert "runner-up=SCT:399067008 lateral" in parameters
+    assert "runner-up-score=0.030000" in parameters
+    assert "labels=4" in parameters
+    assert values(sr, f"{GROUP}/Flag") == []
+    assert values(sr, f"{GROUP}/Tracking Identifier") == ["chest-demo/view"]
+
+
+def test_an_estimate_is_a_number_in_its_unit_and_says_whether_it_was_validated() -> (
+    None
+):
+    """Exact, in UCUM; the spread is a parameter and no confidence interval."""
+    sr = report(result([], estimates=(estimate(131.25, validated=True),)))
+    (item,) = [item for path, item in items(sr) if path == f"{GROUP}/Bone age"]
+    measured = item.MeasuredValueSequence[0]
+    assert measured.FloatingPointValue == 131.25
+    assert measured.MeasurementUnitsCodeSequence[0].CodeValue == "mo"
+    parameters = values(sr, f"{GROUP}/Algorithm Parameters")
+    assert {"spread=4.500000", "references=500", "validated=yes"} <= set(parameters)
+
+
+def test_without_references_nothing_is_estimated_and_the_obstacle_is_named() -> None:
+    """Not the input is at fault: nobody has supplied labelled images."""
+    sr = report(result([], estimates=(estimate(None),), reason="no references"))
+    assert values(sr, f"{GROUP}/Bone age") == ["Not evaluated"]
+    assert values(sr, f"{GROUP}/Obstacle to evaluation") == [
+        "No labelled reference images"
+    ]
+    assert values(sr, f"{RUN}/Obstacle to evaluation") == [
+        "No labelled reference images"
+    ]
+    assert values(sr, f"{GROUP}/Reason") == ["there are no references"]
+    assert values(sr, f"{RUN}/CAD Processing and Findings Summary") == [
+        "No algorithms succeeded; without findings"
+    ]
+
+
+def test_a_category_that_was_not_evaluated_makes_the_run_a_partial_one() -> None:
+    """A finding below its threshold succeeded; the category beside it did not."""
+    sr = report(result([finding(0.1)], categories=(category(None),)))
+    assert values(sr, f"{GROUP}/Image View") == ["Not evaluated"]
+    assert values(sr, f"{RUN}/CAD Processing and Findings Summary") == [
+        "Not all algorithms succeeded; without findings"
+    ]
 
 
 def test_a_run_that_evaluated_nothing_says_why_and_claims_no_measurement() -> None:

@@ -29,10 +29,19 @@ from workers.classify import (
     conclude,
     heads_of,
     image_ref,
+    labels_of,
     score_frames,
     zero_shot,
 )
-from workers.manifest import Accepts
+from workers.labels import LabelWeights
+from workers.manifest import (
+    Accepts,
+    CategorySpec,
+    EstimateSpec,
+    LabelSpec,
+    NeighboursHead,
+)
+from workers.neighbours import References
 from workers.pack import LinearWeights, Pack
 
 DIMENSION = CONFIG.embedding
@@ -324,3 +333,146 @@ def test_a_score_that_is_no_number_is_no_score(pack: Pack) -> None:
     finding = found(about(pack, embedded(source(), float("nan"))), "pneumothorax")
     assert finding.flag is Flag.NOT_EVALUATED
     assert finding.reason == "the model gave a score that is no number"
+
+
+# ── categories and estimates ────────────────────────────────────────────────
+
+
+def asking(pack: Pack, **changes: Any) -> Pack:
+    """Return the pack, asking for a view and an age, too."""
+    chest = Accepts(modality=("DX", "CR"), body_part=("CHEST",))
+    view = CategorySpec(
+        key="view",
+        meaning="View",
+        code=("111031", "DCM", "Image View"),
+        accepts=chest,
+        labels=tuple(
+            LabelSpec(key=key, meaning=key, code=(key, "99TEST", key), prompts=(key,))
+            for key in ("ap", "pa", "lateral")
+        ),
+    )
+    age = EstimateSpec(
+        key="age",
+        meaning="Age",
+        code=("AGE", "99TEST", "Age"),
+        unit=("mo", "UCUM", "month"),
+        head=NeighboursHead(k=1),
+        accepts=chest,
+    )
+    manifest = replace(pack.manifest, categories=(view,), estimates=(age,))
+    known = References(
+        embeddings=AXIS[:2], values=np.array([12.0, 24.0], dtype=np.float32)
+    )
+    values: dict[str, Any] = {"manifest": manifest, "references": {"age": known}}
+    return replace(pack, **values | changes)
+
+
+LABELS = {"view": LabelWeights(texts=AXIS[:3], temperature=4.0)}
+
+
+def test_every_category_gets_its_head(pack: Pack) -> None:
+    """One row for each label, in the order of the labels."""
+    texts = Texts()
+    found = labels_of(asking(pack), texts)["view"]
+    assert texts.seen == ["ap", "pa", "lateral"]
+    assert found.texts.tolist() == AXIS[:3].tolist()
+    assert found.temperature == pytest.approx(np.e)
+
+
+def test_a_category_is_the_best_label_and_the_next_one(pack: Pack) -> None:
+    """Its score is a share of all labels; the frames that show it most are named."""
+    vectors = [AXIS[1], AXIS[1] * 0.8 + AXIS[0] * 0.6]
+    frames = [
+        EmbeddedImage(source=source(n), frame=0, vector=vector.astype(np.float32))
+        for n, vector in enumerate(vectors, start=1)
+    ]
+    (view,) = about(asking(pack), *frames, labels=LABELS).categories
+    assert view.chosen is not None
+    assert view.runner_up is not None
+    assert (view.chosen.label.value, view.runner_up.label.value) == ("pa", "ap")
+    logits = 4.0 * np.array([0.3, 0.9, 0.0])
+    expected = np.exp(logits) / np.exp(logits).sum()
+    assert view.chosen.score.value == pytest.approx(expected[1])
+    assert view.runner_up.score.value == pytest.approx(expected[0])
+    assert view.chosen.score.calibration_set == ""
+    assert [e.image.sop_instance_uid[-1] for e in view.evidence] == ["1", "2"]
+    assert (view.images_scored, view.labels, view.reason) == (2, 3, "")
+
+
+def test_an_estimate_is_the_value_of_the_references_nearby(pack: Pack) -> None:
+    """In its unit, with what each frame gave, and that nobody has validated it."""
+    (age,) = about(asking(pack), embedded(source(), 1.0), labels=LABELS).estimates
+    assert (age.value, age.spread, age.unit.value) == (12.0, 0.0, "mo")
+    assert (age.references, age.validated, age.images_scored) == (2, False, 1)
+    assert [e.score for e in age.evidence] == [12.0]
+
+
+def test_an_estimate_without_references_says_how_to_supply_them(pack: Pack) -> None:
+    """Nothing is guessed."""
+    bare = asking(pack, references={})
+    (age,) = about(bare, embedded(source(), 1.0), labels=LABELS).estimates
+    assert (age.value, age.spread, age.references) == (None, None, 0)
+    assert "pacsight pack references" in age.reason
+    assert age.unequipped
+    (age,) = about(bare, embedded(head_slice(1), 1.0), labels=LABELS).estimates
+    assert "no image of this study is accepted" in age.reason
+    assert not age.unequipped
+
+
+def test_outside_of_what_they_accept_nothing_is_chosen_or_estimated(
+    pack: Pack,
+) -> None:
+    """The reason is said for each; findings of other images stay."""
+    conclusion = about(asking(pack), embedded(head_slice(1), 2.0), labels=LABELS)
+    refused = (
+        "no image of this study is accepted: needs DX or CR of CHEST; found CT of HEAD"
+    )
+    assert [c.reason for c in conclusion.categories] == [refused]
+    assert [e.reason for e in conclusion.estimates] == [refused]
+    assert conclusion.categories[0].chosen is None
+    assert conclusion.reason == ""
+    assert found(conclusion, "haemorrhage").flag is Flag.ABOVE
+
+
+def test_a_vector_that_is_no_number_chooses_nothing(pack: Pack) -> None:
+    """Neither a label nor a value is made of it."""
+    frame = embedded(source(), float("nan"))
+    conclusion = about(asking(pack), frame, labels=LABELS)
+    reasons = {conclusion.categories[0].reason, conclusion.estimates[0].reason}
+    assert reasons == {"the model gave a score that is no number"}
+
+
+def test_a_pack_without_findings_has_a_reason_only_where_nothing_is_said(
+    pack: Pack,
+) -> None:
+    """One category that was chosen is an outcome."""
+    only = asking(pack)
+    only = replace(only, manifest=replace(only.manifest, findings=(), estimates=()))
+    said = about(only, embedded(source(), 1.0), labels=LABELS)
+    assert (said.findings, said.reason) == ((), "")
+    silent = about(only, embedded(head_slice(1), 1.0), labels=LABELS)
+    assert "needs DX or CR of CHEST" in silent.reason
+
+
+def test_the_order_of_frames_has_no_say_in_categories_and_estimates(
+    pack: Pack,
+) -> None:
+    """Bit for bit."""
+    frames = [embedded(source(n), x) for n, x in ((1, 0.3), (2, 0.1), (3, 0.7))]
+    said = {
+        repr((c.categories, c.estimates))
+        for c in (about(asking(pack), *o, labels=LABELS) for o in permutations(frames))
+    }
+    assert len(said) == 1
+
+
+def test_a_prompt_is_embedded_once_however_many_ask_it(pack: Pack) -> None:
+    """Findings share what says that nothing is there: a worker starts sooner."""
+    (zero,) = [f for f in pack.findings if f.prompts is not None]
+    assert zero.prompts is not None
+    other = replace(zero, key="other", prompts=replace(zero.prompts, positive=("x.",)))
+    both = replace(pack, manifest=replace(pack.manifest, findings=(zero, other)))
+    texts = Texts()
+    heads = heads_of(replace(both, heads={}), texts)
+    assert texts.seen == [*zero.prompts.positive, *zero.prompts.negative, "x."]
+    assert sorted(heads) == ["effusion", "other"]

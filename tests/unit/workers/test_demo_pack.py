@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from workers.datasets import Overlap
 from workers.demo import Recipe, evaluate_demo, train_demo
+from workers.demo.evaluation import Evaluation
 from workers.demo.lessons import lessons
 from workers.demo.roc import area, proportion, threshold_for
 from workers.demo.samples import FINDINGS, Sizes, orders, orders_to_learn, render
@@ -118,6 +120,13 @@ def test_training_again_gives_the_same_weights(tmp_path: Path) -> None:
         digests.append(made.manifest.encoder.sha256)
     assert digests[0] == digests[1]
     assert digests[0] != digests[2]
+
+
+def test_an_evaluation_on_training_data_warns() -> None:
+    """Figures stay, with the reason why they may flatter."""
+    seen = Overlap(tested_on="phantoms", trained_on="phantoms")
+    found = Evaluation(pack="p", per_class=1, first_seed=0, rows=(), overlaps=(seen,))
+    assert "Warning: the encoder was trained on phantoms" in str(found)
 
 
 def test_too_few_images_for_a_batch_are_said_to_be() -> None:

@@ -12,7 +12,16 @@ from safetensors.numpy import save_file
 
 from dicom_node.domain import Urgency
 from dicom_node.errors import Permanent
-from tests.packs import POLICY, finding, make_pack, manifest, write_parts
+from tests.packs import (
+    CONFIG,
+    POLICY,
+    category,
+    estimate,
+    finding,
+    make_pack,
+    manifest,
+    write_parts,
+)
 from workers.manifest import MANIFEST, Accepts, LinearHead, ZeroShotHead
 from workers.pack import Pack, locate, open_pack, seal
 
@@ -163,7 +172,23 @@ def test_a_file_that_the_manifest_does_not_name_has_no_say(folder: Path) -> None
             lambda m: m["preprocessing"]["intensity"][0]["method"].update(width=-1),
             "a window needs a width above 0",
         ),
-        (lambda m: m.update(findings=[]), "a finding"),
+        (lambda m: m.update(findings=[]), "a finding, a category or an estimate"),
+        (
+            lambda m: m.update(categories=[category("view", labels=["one"])]),
+            "two labels or more, each once",
+        ),
+        (
+            lambda m: m.update(categories=[category("view", labels=["one", "one"])]),
+            "two labels or more, each once",
+        ),
+        (
+            lambda m: m.update(categories=[category("pneumothorax")]),
+            "two findings have the same key (or what else is asked)",
+        ),
+        (
+            lambda m: m.update(estimates=[estimate("age", k=0)]),
+            "neighbours need k, values and temperature above 0",
+        ),
     ],
 )
 def test_a_wrong_manifest_ends_in_one_sentence(
@@ -273,6 +298,44 @@ def test_opening_packs_needs_no_torch(pack: Pack) -> None:
         f"open_pack(Path({str(pack.folder)!r})); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path.cwd())
+
+
+def test_the_shipped_pack_is_the_one_it_was() -> None:
+    """What manifests may hold in addition changes no digest of those without it."""
+    shipped = open_pack(locate("phantoms"))
+    assert shipped.device_uid == "2.25.31064957828794684452372833578563345827"
+
+
+def with_references(folder: Path, embeddings: Any, values: Any, **changes: Any) -> Pack:
+    """Return a pack that estimates from these references."""
+    write_parts(folder)
+    save_file(
+        {"embeddings": embeddings, "values": values} | changes, folder / "known.st"
+    )
+    asked = estimate("age", references="known.st")
+    return seal(folder, manifest(findings=[], estimates=[asked]))
+
+
+def test_references_are_read_and_counted_among_the_files(tmp_path: Path) -> None:
+    """A pack need not look for any finding; its references are verified as heads are."""
+    rows, ages = np.eye(CONFIG.embedding, dtype=np.float32)[:2], np.ones(2, np.float32)
+    pack = with_references(tmp_path, rows, ages)
+    assert pack.references["age"].embeddings.tolist() == rows.tolist()
+    content = bytearray((tmp_path / "known.st").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "known.st").write_bytes(content)
+    with pytest.raises(Permanent, match="is not the file that the manifest names"):
+        open_pack(tmp_path)
+
+
+def test_references_of_another_space_are_refused(tmp_path: Path) -> None:
+    """They have the encoder's dimension, and nothing else beside them."""
+    ages = np.ones(2, np.float32)
+    with pytest.raises(Permanent, match="does not hold embeddings of 24 numbers"):
+        with_references(tmp_path / "a", np.eye(2, dtype=np.float32), ages)
+    rows = np.eye(CONFIG.embedding, dtype=np.float32)[:2]
+    with pytest.raises(Permanent, match="does not hold embeddings and values"):
+        with_references(tmp_path / "b", rows, ages, names=ages)
 
 
 def test_packs_of_one_recipe_are_the_same(pack: Pack, tmp_path: Path) -> None:

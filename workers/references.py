@@ -1,0 +1,146 @@
+"""Labelled images for a pack that estimates: their embeddings and values go into it.
+
+The embeddings are those of ``pacsight embed`` with the same pack: a safetensors file
+with ``embeddings`` (N, D) and, in its metadata, which image each row is. The labels are
+a CSV file. The new pack holds embeddings and values, and no identifier of anybody.
+"""
+
+import csv
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from dicom_node.errors import Permanent
+from workers.manifest import MANIFEST
+from workers.neighbours import References
+from workers.pack import Pack, seal
+from workers.placing import Progress, in_one_piece, link_or_copy
+
+_FILE = "references.safetensors"
+_UID, _VALUE = "sop_instance_uid", "value"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supplied:
+    """The pack with references, and how many labels found no image, and images none."""
+
+    pack: Pack
+    references: int
+    labels_left: int
+    images_left: int
+
+
+def supply(
+    pack: Pack, out: Path, *, embeddings: Path, labels: Path, progress: Progress
+) -> Supplied:
+    """Return the pack that was written to `out`: the same one, with references.
+
+    Parameters
+    ----------
+    embeddings
+        A file of ``pacsight embed`` with this pack's encoder.
+    labels
+        CSV with a header: ``sop_instance_uid`` and ``value``, in the estimate's unit.
+
+    Raises
+    ------
+    Permanent
+        If the pack estimates nothing, or a file is not what it should be.
+    """
+    if len(pack.manifest.estimates) != 1:
+        raise Permanent(f"pack {pack.name} does not estimate just one quantity")
+    values = _read_labels(labels)
+    uids, vectors = _read_embeddings(embeddings, pack)
+    rows = [row for row, uid in enumerate(uids) if uid in values]
+    if not rows:
+        raise Permanent(f"no image of {embeddings} is labelled in {labels}")
+    references = References(
+        embeddings=np.ascontiguousarray(vectors[rows]),
+        values=np.array([values[uids[row]] for row in rows], dtype=np.float32),
+    )
+    made = _write(pack, out, references, progress)
+    return Supplied(
+        pack=made,
+        references=len(rows),
+        labels_left=len(values.keys() - set(uids)),
+        images_left=len(uids) - len(rows),
+    )
+
+
+def _read_labels(path: Path) -> dict[str, float]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            if not {_UID, _VALUE} <= set(reader.fieldnames or ()):
+                raise Permanent(f"{path}: needs the columns {_UID} and {_VALUE}")
+            values: dict[str, float] = {}
+            for row in reader:
+                uid, value = (row[_UID] or "").strip(), _number(row[_VALUE])
+                where = f"{path}, line {reader.line_num}"
+                if not uid or value is None:
+                    raise Permanent(f"{where}: needs a UID and a number")
+                if values.setdefault(uid, value) != value:
+                    raise Permanent(f"{where}: {uid} has another value above")
+    except OSError as error:
+        raise Permanent(f"{path}: {error.strerror}") from error
+    except (UnicodeError, csv.Error) as error:
+        raise Permanent(f"{path}: not a CSV file ({error})") from error
+    return values
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _read_embeddings(path: Path, pack: Pack) -> tuple[list[str], NDArray[np.float32]]:
+    """Return which image each row is of, and the rows (N, D)."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata: Mapping[str, str] = file.metadata() or {}
+            vectors: NDArray[Any] = file.get_tensor("embeddings")
+        uids = [str(uid) for uid in json.loads(metadata["rows"])["sop_instance"]]
+    except OSError as error:
+        raise Permanent(f"{path}: {error.strerror or error}") from error
+    except (SafetensorError, LookupError, TypeError, ValueError) as error:
+        raise Permanent(f"{path}: not a file of `pacsight embed` ({error})") from error
+    key = pack.encoder_key
+    for name in ("encoder", "preprocessing", "profile"):
+        if metadata.get(name) != getattr(key, name):
+            raise Permanent(
+                f"{path}: its {name} is {metadata.get(name)}, "
+                f"and that of pack {pack.name} is {getattr(key, name)}"
+            )
+    if vectors.shape != (len(uids), pack.manifest.encoder.embedding_dim):
+        raise Permanent(f"{path}: has {vectors.shape} numbers for {len(uids)} rows")
+    return uids, vectors.astype(np.float32)
+
+
+def _write(pack: Pack, out: Path, references: References, progress: Progress) -> Pack:
+    with in_one_piece(out) as folder:
+        manifest = json.loads((pack.folder / MANIFEST).read_bytes())
+        for part in pack.manifest.files:
+            (folder / part).parent.mkdir(parents=True, exist_ok=True)
+            link_or_copy(pack.folder / part, folder / part, progress)
+        if not Path(pack.manifest.encoder.weights).is_absolute():
+            weights = folder / pack.manifest.encoder.weights
+            link_or_copy(pack.weights.resolve(), weights, progress)
+        (folder / _FILE).unlink(missing_ok=True)
+        arrays = {"embeddings": references.embeddings, "values": references.values}
+        save_file(arrays, folder / _FILE)
+        manifest["estimates"][0]["head"]["references"] = _FILE
+        sealed = seal(folder, manifest)
+        if sealed.manifest.encoder.sha256 != pack.manifest.encoder.sha256:
+            raise Permanent(f"{pack.weights} changed while it was copied")
+    return replace(sealed, folder=out.resolve())
