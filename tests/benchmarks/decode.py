@@ -17,11 +17,10 @@ import numpy as np
 from PIL import Image
 from pydicom import dcmread
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import JPEG2000Lossless
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.images import image, save
+from tests.images import as_jpeg2000, image, save
 from workers.decode import decode
 from workers.decoding import DecodePool, FrameInput
 from workers.policy import (
@@ -70,8 +69,7 @@ def write(folder: Path) -> tuple[Path, Path]:
         HighBit=11,
     )
     plain = save(dataset, folder / "plain.dcm")
-    dataset.compress(JPEG2000Lossless)
-    return plain, save(dataset, folder / "packed.dcm")
+    return plain, save(as_jpeg2000(dataset), folder / "packed.dcm")
 
 
 def by_script(path: Path) -> np.ndarray:
