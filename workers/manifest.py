@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from dicom_node.domain import Code, Sha256, Urgency
 from dicom_node.errors import Permanent
-from workers.policy import Preprocessing
+from workers.policy import Preprocessing, stated
 
 MANIFEST = "pack.json"
 
@@ -251,7 +251,8 @@ class Manifest:
     @property
     def digest(self) -> Sha256:
         """Return what stands for the manifest, and for every file that it names."""
-        return digest_of(_manifests.dump_python(self, mode="json"))
+        plain = _manifests.dump_python(self, mode="json")
+        return digest_of(plain | {"preprocessing": stated(plain["preprocessing"])})
 
 
 _manifests = TypeAdapter(Manifest)
