@@ -241,9 +241,10 @@ class _Levels:
             return cls(stored=pixels.ravel(), index=None, shape=pixels.shape)
         low = int(pixels.min())
         stored = np.arange(low, int(pixels.max()) + 1)
-        # offsets from the lowest value, by arithmetic modulo 2**bits
-        index = pixels.view(f"u{pixels.dtype.itemsize}") - low % (1 << bits)
-        return cls(stored=stored, index=index, shape=pixels.shape)
+        # offsets from the lowest value, by arithmetic modulo 2**bits; in the type that
+        # counting and looking up would each turn them into
+        offsets = pixels.view(f"u{pixels.dtype.itemsize}") - low % (1 << bits)
+        return cls(stored=stored, index=offsets.astype(np.intp), shape=pixels.shape)
 
     def percentiles(
         self, values: Values, low: float, high: float
@@ -270,7 +271,8 @@ class _Levels:
         levels = grey.astype(np.uint8)
         if self.index is None:
             return levels.reshape(self.shape)
-        return levels.take(self.index)
+        found: Grey = levels.take(self.index, mode="clip")  # all of them are inside
+        return found
 
 
 def _at_percent(values: Values, ends: NDArray[np.int64], percent: float) -> float:

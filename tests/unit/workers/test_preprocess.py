@@ -312,7 +312,8 @@ def test_an_image_to_look_at_keeps_its_proportions() -> None:
 def by_toolkit(values: NDArray[Any]) -> NDArray[np.uint8]:
     """Return what the public toolkit makes of an array: percentiles, cut off."""
     low, high = np.percentile(values, (1, 99))
-    return ((values.clip(low, high) - low) / (high - low) * 255).astype(np.uint8)
+    levels: NDArray[np.float64] = (values.clip(low, high) - low) / (high - low) * 255
+    return levels.astype(np.uint8)
 
 
 def test_the_toolkit_sees_padding_and_keeps_polarity() -> None:

@@ -1,0 +1,148 @@
+"""Codecs against real files, and against judges: the table in the documentation is true."""
+
+import json
+import re
+import struct
+from dataclasses import asdict
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pytest
+from pydicom import dcmread
+from pydicom.encaps import encapsulate
+from pydicom.uid import HTJ2K, UID, HTJ2KLossless, RLELossless
+
+from dicom_node.errors import Permanent
+from tests.images import image, save
+from tests.judges import ask
+from workers.codec import CODECS, DEFLATED_FRAMES
+from workers.decode import Decoded, decode, open_image, read_header
+from workers.policy import NAMES, named
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "pixels.md"
+CELL = r" ([^|]+?) \|"
+ROWS = re.findall(rf"^\|{CELL} ([\d.]+) \|{CELL * 4}$", PAGE.read_text(), re.MULTILINE)
+UNREADABLE = dict(
+    re.findall(r"^\| `([^`]+\.dcm)` \| ([^|]+) \|$", PAGE.read_text(), re.MULTILINE)
+)
+RANDOM = np.random.default_rng(5)
+
+
+def real(shared: Path, name: str) -> Path:
+    """Return where a file of the corpus is."""
+    return next((shared / "data" / "dicom").rglob(name))
+
+
+def last_frame(path: Path) -> Decoded:
+    """Return the last frame of a file."""
+    with open_image(path) as opened:
+        return opened.decode(opened.frames - 1)
+
+
+@pytest.mark.corpus
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row[0]}, {row[2]}")
+def test_the_table_of_codecs(
+    shared: Path, tmp_path: Path, row: tuple[str, ...]
+) -> None:
+    """The file has this syntax and photometric, and decodes to what the judge says."""
+    _, syntax, photometric, codec, name, judge = row
+    path = real(shared, name.strip("`"))
+    header = read_header(path)
+    assert header.file_meta.TransferSyntaxUID == syntax
+    assert header.PhotometricInterpretation == photometric
+    assert CODECS.get(syntax, "native") == codec
+    found = last_frame(path)
+    match judge.strip("`"):
+        case "-":
+            assert np.ptp(found.pixels) > 0
+        case "dcmdjpeg" | "dcmdjpls" as tool:
+            ask(tool, path, tmp_path / "judged.dcm")
+            judged = dcmread(tmp_path / "judged.dcm").pixel_array
+            np.testing.assert_array_equal(found.pixels, judged)
+        case other:
+            assert found.digest == last_frame(real(shared, other)).digest
+
+
+def test_every_codec_stands_in_the_table() -> None:
+    """But for two syntaxes of which there is no real file."""
+    shown = {uid for _, uid, *_ in ROWS}
+    named_below = re.findall(r"\((1\.2\.840\.[\d.]+)\)", PAGE.read_text())
+    assert set(CODECS) <= shown | set(named_below)
+    assert len(ROWS) > 30
+
+
+@pytest.mark.corpus
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_what_cannot_be_decoded_has_the_reason_that_is_documented(
+    shared: Path, name: str
+) -> None:
+    """Word for word, as the ledger and the report have it."""
+    with pytest.raises(Permanent) as caught:
+        decode(real(shared, name))
+    assert str(caught.value) == UNREADABLE[name]
+
+
+def test_the_documented_policy_is_the_named_one() -> None:
+    """What the page shows can be put into a pack.json."""
+    text = PAGE.read_text().partition('"preprocessing": ')[2].partition("\n\n")[0]
+    assert json.loads(text) == json.loads(json.dumps(asdict(named("toolkit-client"))))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_named_policy_is_documented(name: str) -> None:
+    """Each has its line in the table."""
+    assert f"\n| `{name}` |" in PAGE.read_text()
+
+
+# ── frames of our own ───────────────────────────────────────────────────────
+
+
+def test_lossless_high_throughput_frames_come_back(dicom: Path) -> None:
+    """16 bits through OpenJPH, as they were."""
+    pixels = RANDOM.integers(0, 65536, (33, 47)).astype(np.uint16)
+    dataset = image(pixels)
+    frame = bytes(imagecodecs.htj2k_encode(pixels, reversible=True))
+    dataset.PixelData = encapsulate([frame])
+    dataset["PixelData"].VR = "OB"
+    dataset.file_meta.TransferSyntaxUID = HTJ2KLossless
+    found = decode(save(dataset, dicom))
+    np.testing.assert_array_equal(found.pixels, pixels)
+
+
+def test_lossy_high_throughput_samples_do_not_run_over(dicom: Path) -> None:
+    """White stays white at hard edges, where a sample may exceed its range."""
+    pixels = np.kron(RANDOM.integers(0, 2, (16, 16)), np.ones((8, 8))).astype(np.uint8)
+    dataset = image(pixels * 255)
+    frame = bytes(imagecodecs.htj2k_encode(pixels * 255, level=0.02, reversible=False))
+    dataset.PixelData = encapsulate([frame])
+    dataset["PixelData"].VR = "OB"
+    dataset.file_meta.TransferSyntaxUID = HTJ2K
+    found = decode(save(dataset, dicom)).pixels.astype(int)
+    assert np.abs(found - pixels.astype(int) * 255).max() < 128
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"\1",
+        bytes(64),
+        struct.pack("<16L", 2, 64, 90, *[0] * 13) + bytes(100),
+        struct.pack("<16L", 2, 1 << 31, 90, *[0] * 13) + bytes(100),
+        struct.pack("<16L", 2**32 - 1, *[64] * 15) + bytes(100),
+        struct.pack("<16L", 2, 64, 64, *[0] * 13) + b"\x81" * 200,
+    ],
+)
+@pytest.mark.parametrize("syntax", [RLELossless, DEFLATED_FRAMES])
+def test_damaged_frames_give_a_reason(dicom: Path, frame: bytes, syntax: UID) -> None:
+    """Too short, pointing nowhere, counting wrongly: never pixels that are not there."""
+    dataset = image()
+    dataset.PixelData = encapsulate([frame + b"\0" * (len(frame) % 2)])
+    dataset["PixelData"].VR = "OB"
+    dataset.file_meta.TransferSyntaxUID = syntax
+    known = {"implicit_vr": False, "little_endian": True, "force_encoding": True}
+    dataset.save_as(dicom, **known)
+    content = b"\0" * 128 + b"DICM" + dicom.read_bytes()
+    dicom.write_bytes(content)
+    with pytest.raises(Permanent, match="cannot be decoded"):
+        decode(dicom)
