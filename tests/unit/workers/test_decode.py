@@ -9,6 +9,7 @@ import numpy as np
 import pydicom.data
 import pytest
 from numpy.typing import NDArray
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
@@ -209,6 +210,94 @@ def test_functional_groups_of_a_frame_come_first(dicom: Path) -> None:
     assert decoded(own, dicom, 1).rescale.intercept == 30
     del own.SharedFunctionalGroupsSequence
     assert decoded(own, dicom, 1).rescale.intercept == 9
+
+
+# ── multi-frame objects of other people ─────────────────────────────────────
+
+
+@pytest.mark.corpus
+@pytest.mark.parametrize("name", ["Agfa__011-0001.img", "Siemens__011-0003.img"])
+def test_enhanced_mr_frames_have_groups_of_their_own(shared: Path, name: str) -> None:
+    """Rescale, window and spacing of each of 25 frames, as its own group says."""
+    path = next((shared / "data" / "multiframe").rglob(name))
+    groups = dcmread(path).PerFrameFunctionalGroupsSequence
+    with open_image(path) as opened:
+        frames = [opened.decode(frame) for frame in range(opened.frames)]
+    assert len(frames) == 25
+    for one, group in zip(frames, groups, strict=True):
+        (voi,) = group.FrameVOILUTSequence
+        (transform,) = group.PixelValueTransformationSequence
+        assert one.windows[0] == VoiWindow(
+            center=float(voi.WindowCenter), width=float(voi.WindowWidth)
+        )
+        assert one.rescale == Rescale(
+            slope=float(transform.RescaleSlope),
+            intercept=float(transform.RescaleIntercept),
+        )
+    assert len({one.windows for one in frames}) > 1
+    assert len({one.digest for one in frames}) == 25
+
+
+@pytest.mark.corpus
+def test_enhanced_ct_has_a_shared_group_and_a_grey_plane(shared: Path) -> None:
+    """HU by the shared rescale; a supplemental palette does not make it a colour image."""
+    path = next((shared / "data" / "dicom").rglob("eCT_Supplemental.dcm"))
+    with open_image(path) as opened:
+        for frame in range(opened.frames):
+            one = opened.decode(frame)
+            assert one.rescale == Rescale(slope=1, intercept=-1024)
+            assert one.windows[0] == VoiWindow(center=49, width=102)
+            assert (one.photometric, one.palette) == ("MONOCHROME2", None)
+            assert display(one).shape == (512, 512)
+            assert np.ptp(display(one)) == 255
+
+
+@pytest.mark.corpus
+@pytest.mark.parametrize(
+    ("name", "frames", "shape"),
+    [
+        ("examples_ybr_color.dcm", 30, (240, 320, 3)),
+        ("OBXXXX1A_2frame.dcm", 2, (600, 800, 3)),
+        ("OBXXXX1A_rle_2frame.dcm", 2, (600, 800, 3)),
+    ],
+)
+def test_ultrasound_clips_are_shown_in_colour_frame_by_frame(
+    shared: Path, name: str, frames: int, shape: tuple[int, ...]
+) -> None:
+    """YBR_FULL_422 in JPEG, palettes native and in RLE: RGB, and no two frames alike."""
+    path = next((shared / "data" / "dicom").rglob(name))
+    with open_image(path) as opened:
+        assert opened.frames == frames
+        ends = [opened.decode(0), opened.decode(frames - 1)]
+    shown = [display(end) for end in ends]
+    assert [each.shape for each in shown] == [shape, shape]
+    assert ends[0].digest != ends[1].digest
+
+
+@pytest.mark.corpus
+@pytest.mark.parametrize(
+    ("name", "dtype", "largest"),
+    [
+        ("parametric_map_float.dcm", "float32", None),
+        ("parametric_map_double_float.dcm", "float64", None),
+        ("rtdose.dcm", "uint32", None),
+        ("liver.dcm", "uint8", 1),
+        ("SC_rgb_32bit.dcm", "uint32", None),
+    ],
+)
+def test_other_widths_are_seen_at_full_contrast(
+    shared: Path, name: str, dtype: str, largest: int | None
+) -> None:
+    """Floating point, 32 bits, single bits: values as stored, and an image to look at."""
+    path = next((shared / "data" / "dicom").rglob(name))
+    with open_image(path) as opened:
+        one = opened.decode(opened.frames // 2)
+    assert one.pixels.dtype == dtype
+    assert largest is None or one.pixels.max() == largest
+    assert np.ptp(display(one)) > 200
+
+
+# ── values of a header ──────────────────────────────────────────────────────
 
 
 def test_every_window_is_read_with_its_function(dicom: Path) -> None:
