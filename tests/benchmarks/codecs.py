@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from workers import codec
 
 REPEATS = 5
-WORTH_MEASURING = 200_000
+WORTH_MEASURING = 60_000
 """Pixels; smaller frames take no time to speak of."""
 
 

@@ -13,6 +13,7 @@ from pydicom import dcmread
 from pydicom.encaps import encapsulate
 from pydicom.uid import HTJ2K, UID, HTJ2KLossless, RLELossless
 
+from dicom_node.admission import DECODABLE
 from dicom_node.errors import Permanent
 from tests.images import image, save
 from tests.judges import ask
@@ -70,6 +71,11 @@ def test_every_codec_stands_in_the_table() -> None:
     named_below = re.findall(r"\((1\.2\.840\.[\d.]+)\)", PAGE.read_text())
     assert set(CODECS) <= shown | set(named_below)
     assert len(ROWS) > 30
+
+
+def test_the_node_hands_on_what_a_codec_knows() -> None:
+    """An image that could be decoded is not left out for its transfer syntax."""
+    assert set(CODECS) <= DECODABLE
 
 
 @pytest.mark.corpus
