@@ -41,6 +41,8 @@ DEFLATED_FRAMES = UID("1.2.840.10008.1.2.8.1")
 """Deflated Image Frame Compression (PS3.5 A.4.13), which pydicom 3.0 does not know."""
 
 _PLUGIN = "imagecodecs"
+_END = b"\xff\xd9"
+"""Marker at the end of a JPEG image, and of a JPEG 2000 codestream."""
 _BYTE_BITS = 8
 _RLE_HEADER = 64
 _RAW_DEFLATE = -15
@@ -92,10 +94,25 @@ def _hand_over(samples: Samples, runner: DecodeRunner) -> memoryview:
 
 def _jpeg(frame: bytes, runner: DecodeRunner) -> Samples:
     """Return samples as they are coded: colours are pydicom's to turn into RGB."""
+    _ends(frame)
     if runner.samples_per_pixel == 1:
         return imagecodecs.jpeg8_decode(frame)
     runner.set_option("planar_configuration", 0)
     return imagecodecs.jpeg8_decode(frame, colorspace="YCBCR", outcolorspace="YCBCR")
+
+
+def _ends(frame: bytes) -> None:
+    """Make sure that a codestream has an end: some codecs paint what is missing grey."""
+    if _END not in frame:
+        raise ValueError("the frame is not complete")
+
+
+def _ending(decode: Callable[[bytes], Samples]) -> Callable[[bytes], Samples]:
+    def decoded(frame: bytes) -> Samples:
+        _ends(frame)
+        return decode(frame)
+
+    return decoded
 
 
 def _plain(decode: Callable[[bytes], Samples]) -> "_Decode":
@@ -150,10 +167,10 @@ _Decode = Callable[[bytes, DecodeRunner], Samples]
 
 _DECODE: Mapping[str, _Decode] = {
     "libjpeg-turbo": _jpeg,
-    "ljpeg": _plain(imagecodecs.ljpeg_decode),
-    "CharLS": _plain(imagecodecs.jpegls_decode),
+    "ljpeg": _plain(_ending(imagecodecs.ljpeg_decode)),
+    "CharLS": _plain(_ending(imagecodecs.jpegls_decode)),
     "OpenJPEG": _plain(imagecodecs.jpeg2k_decode),
-    "OpenJPH": _plain(imagecodecs.htj2k_decode),
+    "OpenJPH": _plain(_ending(imagecodecs.htj2k_decode)),
     "PackBits": _rle,
 }
 

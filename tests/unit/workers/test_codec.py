@@ -9,9 +9,11 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydicom import dcmread
-from pydicom.encaps import encapsulate
-from pydicom.uid import HTJ2K, UID, HTJ2KLossless, RLELossless
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.uid import HTJ2K, UID, HTJ2KLossless, JPEGLossless, RLELossless
 
 from dicom_node.admission import DECODABLE
 from dicom_node.errors import Permanent
@@ -101,7 +103,98 @@ def test_every_named_policy_is_documented(name: str) -> None:
     assert f"\n| `{name}` |" in PAGE.read_text()
 
 
-# ── frames of our own ───────────────────────────────────────────────────────
+# ── frames of our own, and of DCMTK's encoders ─────────────────────────────
+
+
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("predictor", range(1, 8))
+def test_every_predictor_of_lossless_jpeg(
+    tmp_path: Path, predictor: int, *, colour: bool
+) -> None:
+    """JPEG Lossless (1.2.840.10008.1.2.4.57), as DCMTK writes it."""
+    grey = RANDOM.integers(0, 65536, (40, 30)).astype(np.uint16)
+    bands = RANDOM.integers(0, 256, (40, 30, 3)).astype(np.uint8)
+    plain = save(image(bands if colour else grey), tmp_path / "plain.dcm")
+    packed = tmp_path / "packed.dcm"
+    ask("dcmcjpeg", "+el", "+sv", str(predictor), plain, packed)
+    assert read_header(packed).file_meta.TransferSyntaxUID == JPEGLossless
+    assert decode(packed).digest == decode(plain).digest
+
+
+@pytest.mark.parametrize("flag", ["+eb", "+ee"])
+def test_lossy_jpeg_is_as_dcmtk_reads_it(tmp_path: Path, flag: str) -> None:
+    """Baseline of 8 bits and extended of 12: no level apart."""
+    grey = np.add.outer(np.arange(64) * 40, np.arange(48) * 11).astype(np.uint16)
+    if flag == "+eb":
+        dataset = image((grey // 16).astype(np.uint8))
+    else:
+        dataset = image(grey, BitsStored=12, HighBit=11)
+    plain = save(dataset, tmp_path / "plain.dcm")
+    ask("dcmcjpeg", flag, plain, tmp_path / "packed.dcm")
+    ask("dcmdjpeg", tmp_path / "packed.dcm", tmp_path / "judged.dcm")
+    judged = dcmread(tmp_path / "judged.dcm").pixel_array
+    np.testing.assert_array_equal(decode(tmp_path / "packed.dcm").pixels, judged)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 1 << 30),
+    dtype=st.sampled_from(["u1", "u2", "i2"]),
+    shape=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    colour=st.booleans(),
+    calm=st.booleans(),
+)
+def test_rle_frames_come_back_as_they_were(
+    dicom: Path,
+    seed: int,
+    dtype: str,
+    shape: tuple[int, int],
+    *,
+    colour: bool,
+    calm: bool,
+) -> None:
+    """Any depth, one sample or three, runs or noise: what pydicom's encoder was given."""
+    full = (*shape, 3) if colour else shape
+    random = np.random.default_rng(seed)
+    span = np.iinfo(dtype)
+    high = 3 if calm else int(span.max) + 1
+    pixels = random.integers(0 if calm or colour else span.min, high, full).astype(
+        dtype
+    )
+    if colour and dtype == "i2":
+        pixels = pixels.astype("u2")
+    dataset = image(pixels)
+    dataset.compress(RLELossless, encoding_plugin="pydicom")
+    found = decode(save(dataset, dicom))
+    np.testing.assert_array_equal(found.pixels, pixels)
+
+
+@pytest.mark.corpus
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SC_rgb_dcmtk_+eb+cr.dcm",
+        "JPGExtended.dcm",
+        "JPEG-LL.dcm",
+        "MR_small_jpeg_ls_lossless.dcm",
+        "693_J2KR.dcm",
+        "HTJ2KLossless_08_RGB.dcm",
+        "HTJ2K_08_RGB.dcm",
+        "MR_small_RLE.dcm",
+    ],
+)
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
+def test_a_frame_without_its_end_is_no_picture(
+    shared: Path, dicom: Path, name: str, share: float
+) -> None:
+    """Codecs that paint what is missing grey are not let."""
+    dataset = dcmread(real(shared, name))
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    half = frame[: int(share * len(frame)) // 2 * 2]
+    dataset.PixelData = encapsulate([half])
+    save(dataset, dicom)
+    with pytest.raises(Permanent, match="cannot be decoded"):
+        decode(dicom)
 
 
 def test_lossless_high_throughput_frames_come_back(dicom: Path) -> None:
