@@ -58,6 +58,7 @@ DECODABLE = frozenset(
             *JPEGLSTransferSyntaxes,
             *JPEG2000TransferSyntaxes,
             *RLETransferSyntaxes,
+            "1.2.840.10008.1.2.8.1",  # Deflated Image Frame Compression
         ),
     )
 )

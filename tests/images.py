@@ -3,10 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    generate_uid,
+)
 
 PIXELS = np.arange(64 * 56, dtype=np.uint16).reshape(64, 56)
 
@@ -50,3 +57,14 @@ def save(dataset: Dataset, path: Path) -> Path:
     """Write a Part 10 file, and return its path."""
     dataset.save_as(path, enforce_file_format=True)
     return path
+
+
+def as_jpeg2000(dataset: Dataset) -> Dataset:
+    """Return the data set of one frame with its pixels as JPEG 2000, lossless."""
+    frame = imagecodecs.jpeg2k_encode(
+        dataset.pixel_array, level=0, reversible=True, codecformat="J2K"
+    )
+    dataset.PixelData = encapsulate([bytes(frame)])
+    dataset["PixelData"].VR = "OB"
+    dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    return dataset

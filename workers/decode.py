@@ -1,7 +1,7 @@
 """One frame of a DICOM file: its stored values, and the facts that give them meaning.
 
-Decoding goes through `pydicom.pixels`, with one named codec after another per transfer
-syntax, so that the same file gives the same pixels everywhere. Files come from anyone:
+Decoding goes through `pydicom.pixels`, with one named codec for each compressed transfer
+syntax (`workers.codec`), so that the same file gives the same pixels everywhere. Files come from anyone:
 whatever is wrong with one ends in `Permanent`, with a reason that a person understands.
 What kills a decoder outright is the business of `workers.decoding`.
 
@@ -10,7 +10,7 @@ stands in `workers.preprocess`.
 """
 
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import EACCES, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EPERM
@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
-from pydicom.pixels.decoders.base import Decoder, get_decoder
+from pydicom.pixels.decoders.base import Decoder
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import (
     UID,
@@ -30,14 +30,11 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
-    JPEG2000TransferSyntaxes,
-    JPEGLSTransferSyntaxes,
-    JPEGTransferSyntaxes,
-    RLETransferSyntaxes,
 )
 
 from dicom_node.domain import Sha256
 from dicom_node.errors import PacsightError, Permanent, Transient
+from workers import codec
 from workers.facts import (
     Lut,
     Palette,
@@ -63,17 +60,10 @@ _PIXEL_KEYWORDS = {
 }
 _PIXEL_VRS = (b"OB", b"OW", b"OF", b"OD", b"UN")
 
-# The first codec that succeeds gives the pixels. In this order because of figures and
-# faults seen on real files: gdcm refuses 12-bit JPEG, and JPEG-LS below 8 bits.
-_CODECS: tuple[tuple[Collection[str], tuple[str, ...]], ...] = (
-    (JPEG2000TransferSyntaxes, ("pylibjpeg", "gdcm")),
-    (JPEGLSTransferSyntaxes, ("pyjpegls", "pylibjpeg", "gdcm")),
-    (JPEGTransferSyntaxes, ("gdcm", "pylibjpeg")),
-    (RLETransferSyntaxes, ("pydicom",)),
-)
-
 _LASTING = (None, ENOENT, ENOTDIR, EISDIR, EACCES, EPERM, ELOOP, ENAMETOOLONG)
-_PYDICOM_SAYS = "Unable to decode as exceptions were raised by all available plugins: "
+_PYDICOM_SAYS = (
+    "Unable to decode as exceptions were raised by all available plugins: imagecodecs: "
+)
 _REASON_LENGTH = 200
 
 
@@ -123,12 +113,13 @@ class ImageFile:
     def __init__(
         self,
         header: Dataset,
-        decoder: Decoder,
+        syntax: UID,
         source: Dataset | BinaryIO,
         options: dict[str, Any],
     ) -> None:
         self._header = header
-        self._decoder = decoder
+        self._syntax = syntax
+        self._decoder = _decoder(syntax)
         self._source = source
         self._options = options
 
@@ -153,24 +144,21 @@ class ImageFile:
 
     def _pixels(self, frame: int) -> tuple[Pixels, str]:
         """Return the frame in this machine's byte order, and its photometric."""
-        failures = []
-        for codec in _codecs(self._decoder):
-            try:
-                pixels, facts = self._decoder.as_array(
-                    self._source, index=frame, decoding_plugin=codec, **self._options
-                )
-            except MemoryError:
-                raise
-            except Exception as error:  # noqa: BLE001 - codecs raise anything
-                failures.append(_first_line(error))
-            else:
-                native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-                return native, str(facts["photometric_interpretation"])
-        reason = "; ".join(failures) or "no codec is installed for it"
+        try:
+            pixels, facts = self._decoder.as_array(
+                self._source, index=frame, **self._options
+            )
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise Permanent(self._fault(_first_line(error))) from error
+        native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+        return native, str(facts["photometric_interpretation"])
+
+    def _fault(self, reason: str) -> str:
         if self._decoder.is_native:
-            raise Permanent(f"the pixel data is not what the header says: {reason}")
-        name = self._decoder.UID.name
-        raise Permanent(f"transfer syntax {name} cannot be decoded: {reason}")
+            return f"the pixel data is not what the header says: {reason}"
+        return f"transfer syntax {self._syntax.name} cannot be decoded: {reason}"
 
 
 def decode(path: Path, frame: int = 0) -> Decoded:
@@ -228,10 +216,10 @@ def _image(file: BinaryIO) -> ImageFile:
         header = dcmread(file, force=True)
         if not any(keyword in header for keyword in _PIXEL_KEYWORDS.values()):
             raise Permanent("no pixel data")
-        return ImageFile(header, _decoder(syntax), header, as_pixel_options(header))
+        return ImageFile(header, syntax, header, as_pixel_options(header))
     options = _enter_pixels(file, header)
     options |= as_pixel_options(header)
-    return ImageFile(header, _decoder(syntax), file, options)
+    return ImageFile(header, syntax, file, options)
 
 
 def _enter_pixels(file: BinaryIO, header: Dataset) -> dict[str, Any]:
@@ -261,7 +249,7 @@ def _why_no_pixels(header: Dataset) -> str:
 
 def _decoder(syntax: UID) -> Decoder:
     try:
-        return get_decoder(syntax)
+        return codec.decoder(syntax)
     except NotImplementedError:
         raise Permanent(
             f"transfer syntax {syntax.name} cannot be decoded: no codec knows it"
@@ -276,16 +264,6 @@ def _transfer_syntax(header: Dataset) -> UID:
     if implicit:
         return UID(ImplicitVRLittleEndian)
     return UID(ExplicitVRLittleEndian if little else ExplicitVRBigEndian)
-
-
-def _codecs(decoder: Decoder) -> tuple[str, ...]:
-    """Return which codecs to try for an encapsulated syntax; native ones need none."""
-    if decoder.is_native:
-        return ("",)
-    for syntaxes, codecs in _CODECS:
-        if decoder.UID in syntaxes:
-            return tuple(c for c in codecs if c in decoder.available_plugins)
-    return tuple(decoder.available_plugins)
 
 
 def _decoded(header: Dataset, frame: int, pixels: Pixels, photometric: str) -> Decoded:

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from dicom_node.domain import Code, Sha256, Urgency
 from dicom_node.errors import Permanent
-from workers.policy import Preprocessing
+from workers.policy import Preprocessing, stated
 
 MANIFEST = "pack.json"
 
@@ -398,6 +398,7 @@ class Manifest:
         pack from before keeps its digest.
         """
         values = _manifests.dump_python(self, mode="json")
+        values["preprocessing"] = stated(values["preprocessing"])
         for optional in ("categories", "estimates"):
             if not values[optional]:
                 del values[optional]

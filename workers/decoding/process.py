@@ -1,7 +1,8 @@
 """What runs in a decode process: requests in, one answer per frame out.
 
 A request is ``{"path", "frames", "policy"}``, its policy null for images to be looked
-at. An answer is ``{"reason", "transient"}`` where a frame cannot be read, else
+at. An answer is ``{"reason", "transient"}`` where a frame cannot be read, or is one that
+the policy does not use, else
 ``{"shape", "digest", "aspect"}`` followed by a message of uint8 pixels of that shape,
 (H, W) or (H, W, 3).
 
@@ -26,6 +27,7 @@ from workers.policy import Preprocessing, policy_from_json
 from workers.preprocess import Grey, display, fit, prepare
 
 READY = b"ready"
+NOT_USED = "the preprocessing uses the first frame of an image alone"
 SHOWN_PX = 1024
 """Longest side of an image to be looked at."""
 
@@ -77,6 +79,8 @@ def _serve(worker: Connection, alarm_s: float) -> None:
 
 
 def _answer(image: ImageFile, frame: int, policy: Preprocessing | None) -> Answer:
+    if policy is not None and not policy.uses(frame):
+        return {"reason": NOT_USED, "transient": False}, None
     try:
         decoded = image.decode(frame)
         if policy is None:

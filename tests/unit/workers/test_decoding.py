@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from tests.images import PIXELS, image, save
 from tests.packs import POLICY
 from workers.decode import decode
 from workers.decoding import DecodedInput, DecodePool, Failure, FrameInput, Shown
-from workers.decoding.process import SHOWN_PX, answers
+from workers.decoding.process import NOT_USED, SHOWN_PX, answers
 from workers.preprocess import channels, display, prepare
 
 
@@ -306,3 +307,15 @@ def test_decode_processes_are_light(spare_pool: DecodePool, files: list[Path]) -
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == "[]"
+
+
+def test_frames_that_a_policy_does_not_use_are_not_decoded(
+    pool: DecodePool, tmp_path: Path
+) -> None:
+    """The first frame of a multi-frame image, and a stated reason for the others."""
+    path = save(image(np.stack([PIXELS] * 3), NumberOfFrames=3), tmp_path / "3.dcm")
+    tasks = [FrameInput(path=path, frame=frame) for frame in range(3)]
+    first, *others = pool.map(tasks, replace(POLICY, frames="first"))
+    assert isinstance(first, DecodedInput)
+    assert others == [Failure(reason=NOT_USED)] * 2
+    assert all(isinstance(each, DecodedInput) for each in pool.map(tasks, POLICY))

@@ -8,10 +8,15 @@ import pytest
 
 from tests.packs import POLICY
 from workers.policy import (
+    NAMES,
     IntensityRule,
+    Jpeg,
     Percentiles,
+    Resize,
+    Toolkit,
     Voi,
     Window,
+    named,
     policy_from_json,
 )
 
@@ -42,6 +47,11 @@ def test_the_digest_does_not_depend_on_how_numbers_are_written() -> None:
         {"std": (0.5, 0.5, 0.5)},
         {"intensity": (IntensityRule(method=Voi()),)},
         {"intensity": (IntensityRule(method=Percentiles(low=5, high=95)),)},
+        {"intensity": (IntensityRule(method=Toolkit()),)},
+        {"frames": "first"},
+        {"standardise": (Resize(size=512),)},
+        {"standardise": (Resize(size=512, filter="spline"),)},
+        {"standardise": (Resize(size=512), Jpeg(quality=75))},
     ],
 )
 def test_the_digest_tells_policies_apart(changes: dict[str, Any]) -> None:
@@ -63,6 +73,9 @@ def test_the_first_rule_that_covers_a_modality_holds() -> None:
         (lambda: Percentiles(low=-1), "0 <= low < high <= 100"),
         (lambda: Voi(high=101), "0 <= low < high <= 100"),
         (lambda: Window(center=40, width=0), "width above 0"),
+        (lambda: Toolkit(low=99, high=1), "0 <= low < high <= 100"),
+        (lambda: Resize(size=0), "size must lie in"),
+        (lambda: Jpeg(quality=0), "quality must lie in 1 to 100"),
         (lambda: replace(POLICY, name=""), "needs a name"),
         (lambda: replace(POLICY, size=0), "size must lie in"),
         (lambda: replace(POLICY, std=(0.2, 0.2, 0.0)), "std must be above 0"),
@@ -77,3 +90,31 @@ def test_impossible_policies_cannot_be_made(make: Any, reason: str) -> None:
     """The constructor refuses, and says why."""
     with pytest.raises(ValueError, match=re.escape(reason)):
         make()
+
+
+# ── policies with a name of their own ───────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_named_policies_carry_their_name_through_json(name: str) -> None:
+    """Each is a policy like any other: data, with a digest of its own."""
+    policy = named(name)
+    assert policy.name == name
+    assert policy_from_json(policy.to_json()) == policy
+    assert len({named(other).digest for other in NAMES}) == len(NAMES)
+
+
+def test_what_a_policy_leaves_out_is_not_in_its_digest() -> None:
+    """Policies that were written before a field existed keep their digest."""
+    assert named("percentiles").digest == (
+        "ac91fb754e8c81c9307ff63559d17b7c8bba821cdefbf5791a75c7c372de3c68"
+    )
+    assert "standardise" not in POLICY.to_json()
+    assert "frames" not in POLICY.to_json()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_the_toolkit_stops_after_the_first_frame(name: str) -> None:
+    """Every other policy embeds all frames."""
+    assert named(name).uses(0)
+    assert named(name).uses(1) == (name != "toolkit-client")

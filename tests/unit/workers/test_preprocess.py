@@ -1,6 +1,7 @@
 """What the model and the radiologist get to see of stored values."""
 
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.sequence import Sequence
+from scipy import ndimage
 
 from dicom_node.domain import Sha256
 from tests.packs import POLICY
@@ -18,15 +20,23 @@ from workers.decode import Decoded, decode
 from workers.facts import Lut, Palette, Rescale, VoiWindow
 from workers.phantoms import KINDS, ChestPhantom, ct_grey, phantom, radiograph_grey
 from workers.phantoms.study import datasets
-from workers.policy import IntensityRule, Percentiles, Voi, Window
+from workers.policy import (
+    NAMES,
+    IntensityRule,
+    Percentiles,
+    Toolkit,
+    Voi,
+    Window,
+    named,
+)
 from workers.preprocess import (
     channels,
     display,
     fit,
     intensities,
     prepare,
-    resize,
 )
+from workers.resample import bicubic, spline
 
 RANDOM = np.random.default_rng(7)
 STORED = RANDOM.integers(-1200, 3000, (60, 50)).astype(np.int16)
@@ -268,7 +278,7 @@ def test_a_palette_is_looked_up() -> None:
 def test_resizing_is_that_of_the_reference(shared: Path, name: str) -> None:
     """At most one grey level from the published golden."""
     golden = np.load(shared / "golden" / "preprocess.npz")
-    found = resize(golden[f"{name}:in"], 480).astype(int)
+    found = bicubic(golden[f"{name}:in"], 480).astype(int)
     assert np.abs(found - golden[f"{name}:resized480"]).max() <= 1
 
 
@@ -294,6 +304,101 @@ def test_an_image_to_look_at_keeps_its_proportions() -> None:
     wide = np.zeros((500, 2000), dtype=np.uint8)
     assert fit(wide, 1000).shape == (250, 1000)
     assert fit(wide, 4000) is wide
+
+
+# ── policies with a name of their own ───────────────────────────────────────
+
+
+def by_toolkit(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return what the public toolkit makes of an array: percentiles, cut off."""
+    low, high = np.percentile(values, (1, 99))
+    levels: NDArray[np.float64] = (values.clip(low, high) - low) / (high - low) * 255
+    return levels.astype(np.uint8)
+
+
+def test_the_toolkit_sees_padding_and_keeps_polarity() -> None:
+    """Padding counts in its percentiles, levels are cut off, nothing is turned over."""
+    pixels = np.concatenate([STORED, np.full_like(STORED, -2000)])
+    one = frame(
+        pixels,
+        padding=(-2000, -2000),
+        photometric="MONOCHROME1",
+        rescale=Rescale(slope=2, intercept=-1024),
+        windows=(VoiWindow(center=40, width=80),),
+    )
+    expected = by_toolkit(pixels * 2.0 - 1024).astype(int)
+    found = intensities(one, Toolkit())
+    assert np.abs(found - expected).max() <= 1  # where a level falls on a whole number
+    assert (found == expected).mean() > 0.99
+
+
+def test_the_toolkit_leaves_eight_bits_as_they_are() -> None:
+    """No percentiles, MONOCHROME1 or not; a rescale makes them other values."""
+    pixels = RANDOM.integers(50, 90, (20, 20)).astype(np.uint8)
+    for photometric in ("MONOCHROME1", "MONOCHROME2"):
+        shown = intensities(frame(pixels, photometric=photometric), Toolkit())
+        np.testing.assert_array_equal(shown, pixels)
+    rescaled = frame(pixels, rescale=Rescale(slope=2))
+    assert intensities(rescaled, Toolkit()).max() == 255
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_the_endpoints_way_is_that_of_pillow(*, colour: bool) -> None:
+    """512 in the original mode, RGB, JPEG of quality 75, then 480: step by step."""
+    shape = (300, 260, 3) if colour else (300, 260)
+    pixels = RANDOM.integers(0, 256, shape).astype(np.uint8)
+    one = frame(pixels)
+    start = Image.fromarray(intensities(one, Percentiles()))
+    standard = start.resize((512, 512), Image.Resampling.BICUBIC).convert("RGB")
+    with BytesIO() as file:
+        standard.save(file, "JPEG", quality=75)
+        back = Image.open(file).convert("RGB")
+        expected = back.resize((480, 480), Image.Resampling.BICUBIC)
+    found = channels(prepare(one, named("endpoint")))
+    np.testing.assert_array_equal(np.moveaxis(found, 0, 2), np.asarray(expected))
+
+
+def as_scikit_image(image: NDArray[np.uint8], size: int) -> NDArray[np.float64]:
+    """Return what ``skimage.transform.resize`` computes, by the functions it calls."""
+    factors = np.array(image.shape) / size
+    sigma = np.maximum(0, (factors - 1) / 2)
+    smooth = ndimage.gaussian_filter(image.astype(np.float64), sigma, mode="constant")
+    zoomed = ndimage.zoom(
+        smooth, 1 / factors, order=3, mode="grid-constant", grid_mode=True
+    )
+    clipped: NDArray[np.float64] = zoomed.clip(image.min(), image.max())
+    return clipped
+
+
+@pytest.mark.parametrize("shape", [(512, 512), (300, 200), (700, 1024), (97, 131)])
+def test_the_spline_is_that_of_scikit_image(shape: tuple[int, int]) -> None:
+    """Smaller or larger: anti-aliased, cubic, black beyond the edges."""
+    image = RANDOM.integers(0, 256, shape).astype(np.uint8)
+    exact = as_scikit_image(image, 480)
+    found = spline(image, 480)
+    assert np.abs(found - exact.astype(np.uint8).astype(int)).max() <= 1
+    whole = np.abs(exact - np.rint(exact)) < 1e-6
+    np.testing.assert_array_equal(found[~whole], exact.astype(np.uint8)[~whole])
+
+
+def test_the_spline_takes_colours_one_by_one() -> None:
+    """Three planes, each as a grey image."""
+    image = RANDOM.integers(0, 256, (90, 70, 3)).astype(np.uint8)
+    image[0, 0], image[0, 1] = 0, 255  # one range for all: levels are clipped to it
+    found = spline(image, 48)
+    for band in range(3):
+        np.testing.assert_array_equal(found[..., band], spline(image[..., band], 48))
+
+
+@pytest.mark.corpus
+@pytest.mark.parametrize("name", NAMES)
+def test_named_policies_see_real_files(shared: Path, name: str) -> None:
+    """CT, a radiograph in MONOCHROME1, ultrasound in colour: 480 by 480, not blank."""
+    files = ("CT_small.dcm", "RG3_J2KI.dcm", "US1_UNCR.dcm")
+    for found in (next((shared / "data" / "dicom").rglob(file)) for file in files):
+        seen = prepare(decode(found), named(name))
+        assert seen.shape[:2] == (480, 480)
+        assert np.ptp(seen) > 100
 
 
 # ── what the demo pack was trained on ───────────────────────────────────────
