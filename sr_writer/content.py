@@ -197,6 +197,8 @@ def _parameters(finding: Finding) -> Iterator[str]:
         yield f"operating-point={point.name}"
         yield f"threshold-set={point.threshold_set} sha256:{point.threshold_set_digest}"
     yield f"images-scored={finding.images_scored}"
+    if finding.selection:
+        yield f"selection={finding.selection}"
     if finding.evidence:
         scores = ",".join(f"{e.score:.6f}" for e in finding.evidence)
         yield f"evidence-scores={scores}"
