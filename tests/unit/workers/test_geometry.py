@@ -196,5 +196,5 @@ def test_decode_processes_tell_it_with_the_pixels(
     path = save(placed, tmp_path / "placed.dcm")
     (found,) = spare_pool.map([FrameInput(path=path)], POLICY)
     assert isinstance(found, DecodedInput)
-    assert found.geometry.position == (0, 0, 5)
     assert found.geometry.located
+    assert found.geometry.position == (0, 0, 5)
