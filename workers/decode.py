@@ -51,7 +51,7 @@ from workers.facts import (
     rescale_of,
     windows_of,
 )
-from workers.geometry import Geometry, geometry_of
+from workers.geometry import NOWHERE, Geometry, geometry_of
 
 Pixels = NDArray[Any]
 """(H, W) stored values, or (H, W, 3) RGB; integer or float of any width."""
@@ -153,15 +153,12 @@ class ImageFile:
             return _decoded(self._header, frame, pixels, photometric)
 
     def geometry(self, frame: int) -> Geometry:
-        """Return where frame `frame` lies, as far as the header says.
-
-        Raises
-        ------
-        Permanent
-            If the header cannot be understood.
-        """
-        with _explained(), _quiet():
-            return geometry_of(self._header, frame)
+        """Return where frame `frame` lies, as far as the header can be understood."""
+        with _quiet():
+            try:
+                return geometry_of(self._header, frame)
+            except Exception:  # noqa: BLE001 - pixels count, also without a place
+                return NOWHERE
 
     def _pixels(self, frame: int) -> tuple[Pixels, str]:
         """Return the frame in this machine's byte order, and its photometric."""

@@ -93,7 +93,7 @@ class Tally:
         return (self.frames - self.taken_over) / max(self.seconds, 1e-9)
 
     def __str__(self) -> str:
-        found = f"{self.frames} frames in {self.volumes} volumes"
+        found = f"{self.frames} frames, {self.volumes} volumes"
         if self.taken_over:
             found += f", {self.taken_over} of them taken over"
         return f"{found}; {self.seconds:.1f} s, {self.images_per_s:.0f} images/s"

@@ -152,9 +152,8 @@ def _image_type(header: Dataset, frame: int) -> tuple[str, ...]:
         group = group_of(header, frame, keyword)
         if group is not header:
             component = group.get("ComplexImageComponent")
-            return _terms([*(group.get("FrameType") or ()), component])
-    value = header.get("ImageType") or ()
-    return _terms([value] if isinstance(value, str) else value)
+            return _terms([*_each(group.get("FrameType")), component])
+    return _terms(_each(header.get("ImageType")))
 
 
 def _trigger_ms(header: Dataset, frame: int) -> float | None:
@@ -197,6 +196,11 @@ def _number(item: Dataset, *keywords: str) -> float | None:
 def _integer(item: Dataset, *keywords: str) -> int | None:
     found = _number(item, *keywords)
     return None if found is None else int(found)
+
+
+def _each(value: Any) -> list[Any]:
+    """Return the values of an element that may have one, many or none."""
+    return [value] if isinstance(value, str) else list(value or ())
 
 
 def _terms(values: Iterable[Any]) -> tuple[str, ...]:

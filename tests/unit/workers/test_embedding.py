@@ -233,6 +233,24 @@ def test_parquet(pack: Pack, folder: Path, tmp_path: Path) -> None:
     assert table.schema.metadata[b"pack"].decode() == pack.name
 
 
+def test_the_command_says_what_is_missing_and_how_volumes_were_made(
+    folder: Path, tmp_path: Path
+) -> None:
+    """Exit code 1 where an image is missing; ``pack`` is what the pack says."""
+    pack = make_pack(tmp_path / "pack", volume={"embedding": "median"})
+    short = folder / "005.dcm"
+    short.write_bytes(short.read_bytes()[:-100])
+    out = tmp_path / "out.safetensors"
+    words = [sys.executable, "-m", "workers", "embed", str(folder), "--out", str(out)]
+    words += ["--pack", str(pack.folder), "--volumes", "pack"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"{out}: 4 frames, 1 volumes; ")
+    assert "005.dcm was left out: " in done.stderr
+    assert "4/4" in done.stderr
+    assert content(out)[1]["volume_embedding"] == "median"
+
+
 # ── going on ────────────────────────────────────────────────────────────────
 
 

@@ -12,7 +12,7 @@ from pydicom import Dataset
 from tests.images import image, save
 from tests.packs import POLICY
 from workers.decoding import DecodedInput, DecodePool, FrameInput
-from workers.geometry import Geometry, geometry_from_json, geometry_of
+from workers.geometry import NOWHERE, Geometry, geometry_from_json, geometry_of
 
 AXIAL = ["1", "0", "0", "0", "1", "0"]
 
@@ -137,6 +137,23 @@ def test_an_orientation_that_spans_no_plane_is_none(orientation: list[str]) -> N
     )
     found = geometry_of(header, 0)
     assert (found.orientation, found.located) == (None, False)
+
+
+def test_a_header_that_cannot_be_read_costs_the_place_and_not_the_frame(
+    spare_pool: DecodePool, tmp_path: Path
+) -> None:
+    """A b-value of five bytes: the frame is embedded, without a geometry."""
+    odd = image(ImagePositionPatient=[0, 0, 5], ImageOrientationPatient=AXIAL)
+    odd.add_new("DiffusionBValue", "OB", b"12345")
+    path = save(odd, tmp_path / "odd.dcm")
+    written = path.read_bytes()
+    tag = b"\x18\x00\x87\x90"
+    element = tag + b"OB\0\0\x06\0\0\0"
+    assert element in written
+    path.write_bytes(written.replace(element, tag + b"UN\0\0\x06\0\0\0"))
+    (found,) = spare_pool.map([FrameInput(path=path)], POLICY)
+    assert isinstance(found, DecodedInput)
+    assert found.geometry == NOWHERE
 
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
