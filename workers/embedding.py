@@ -93,7 +93,7 @@ class Tally:
         return (self.frames - self.taken_over) / max(self.seconds, 1e-9)
 
     def __str__(self) -> str:
-        found = f"{self.frames} frames, {self.volumes} volumes"
+        found = f"{_count(self.frames, 'frame')}, {_count(self.volumes, 'volume')}"
         if self.taken_over:
             found += f", {self.taken_over} of them taken over"
         return f"{found}; {self.seconds:.1f} s, {self.images_per_s:.0f} images/s"
@@ -288,6 +288,10 @@ def _write(
     remarks = {"software": version("pacsight"), "unreadable": json.dumps(unread)}
     write_durably(out.absolute(), encode(vectors, out, pack=pack, remarks=remarks))
     tally.frames, tally.volumes = len(vectors.frames), len(vectors.volumes)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"
 
 
 def _why_nothing(files: Sequence[Path], tally: Tally) -> str:

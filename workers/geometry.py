@@ -116,23 +116,22 @@ def geometry_of(header: Dataset, frame: int) -> Geometry:
 
     What is malformed counts as not stated.
     """
-    plane = group_of(header, frame, "PlanePositionSequence")
-    facing = group_of(header, frame, "PlaneOrientationSequence")
-    measures = group_of(header, frame, "PixelMeasuresSequence")
-    content = group_of(header, frame, "FrameContentSequence")
+    group = _groups(header, frame)
+    plane, facing = group("PlanePositionSequence"), group("PlaneOrientationSequence")
+    measures, content = group("PixelMeasuresSequence"), group("FrameContentSequence")
+    echo, diffusion = group("MREchoSequence"), group("MRDiffusionSequence")
+    cardiac = group("CardiacSynchronizationSequence")
     temporal = _integer(content, "TemporalPositionIndex", "TemporalPositionIdentifier")
-    trigger_ms = _trigger_ms(header, frame)
+    trigger_ms = _number(cardiac, "NominalCardiacTriggerDelayTime", "TriggerTime")
     acquisition = _integer(content, "FrameAcquisitionNumber", "AcquisitionNumber")
     numbered = (temporal, trigger_ms, acquisition) != (None, None, None)
-    echo = group_of(header, frame, "MREchoSequence")
-    diffusion = group_of(header, frame, "MRDiffusionSequence")
     return Geometry(
         position=_exactly(_COORDINATES, plane, "ImagePositionPatient"),
         orientation=_cosines(facing),
         spacing=_exactly(_SPACINGS, measures, "PixelSpacing") or (),
         rows=_integer(header, "Rows") or 0,
         columns=_integer(header, "Columns") or 0,
-        image_type=_image_type(header, frame),
+        image_type=_image_type(header, group),
         frame_of_reference=_text(header.get("FrameOfReferenceUID")),
         stack=_text(content.get("StackID")),
         in_stack=_integer(content, "InStackPositionNumber"),
@@ -146,19 +145,21 @@ def geometry_of(header: Dataset, frame: int) -> Geometry:
     )
 
 
-def _image_type(header: Dataset, frame: int) -> tuple[str, ...]:
+def _groups(header: Dataset, frame: int) -> Callable[[str], Dataset]:
+    """Return what finds where a frame's attributes stand: in classic images, one place."""
+    if "PerFrameFunctionalGroupsSequence" in header:
+        return lambda keyword: group_of(header, frame, keyword)
+    return lambda _keyword: header
+
+
+def _image_type(header: Dataset, group: Callable[[str], Dataset]) -> tuple[str, ...]:
     """Return FrameType and component of an enhanced frame, else ImageType."""
     for keyword in ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence"):
-        group = group_of(header, frame, keyword)
-        if group is not header:
-            component = group.get("ComplexImageComponent")
-            return _terms([*_each(group.get("FrameType")), component])
+        found = group(keyword)
+        if found is not header:
+            component = found.get("ComplexImageComponent")
+            return _terms([*_each(found.get("FrameType")), component])
     return _terms(_each(header.get("ImageType")))
-
-
-def _trigger_ms(header: Dataset, frame: int) -> float | None:
-    cardiac = group_of(header, frame, "CardiacSynchronizationSequence")
-    return _number(cardiac, "NominalCardiacTriggerDelayTime", "TriggerTime")
 
 
 def _time_s(content: Dataset) -> float | None:

@@ -245,7 +245,7 @@ def test_the_command_says_what_is_missing_and_how_volumes_were_made(
     words += ["--pack", str(pack.folder), "--volumes", "pack"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stdout.startswith(f"{out}: 4 frames, 1 volumes; ")
+    assert done.stdout.startswith(f"{out}: 4 frames, 1 volume; ")
     assert "005.dcm was left out: " in done.stderr
     assert "4/4" in done.stderr
     assert content(out)[1]["volume_embedding"] == "median"
