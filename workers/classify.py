@@ -225,7 +225,9 @@ class _Study:
         frames = {frame.place: frame for frame in self.frames}
         selection = select(self.volumes, frames.keys(), limit)
         runs = [[frames[place] for place in run] for run in selection.runs]
-        return _Seen(runs=runs, words=selection.words)
+        return _Seen(
+            runs=runs, words=selection.words, surveys_only=selection.surveys_only
+        )
 
     def narrowed(self, rule: Accepts | None) -> "_Study":
         """Return the part of it that `rule` covers; None covers all."""
@@ -253,6 +255,7 @@ class _Seen:
 
     runs: Sequence[Sequence[EmbeddedImage]]
     words: str
+    surveys_only: bool
 
     @property
     def frames(self) -> list[EmbeddedImage]:
@@ -304,6 +307,8 @@ def _find(
         return _not_evaluated(spec, study.why_not)
     volume = pack.manifest.volume
     seen = study.seen(volume.limit if volume else None)
+    if seen.surveys_only and study.unreadable:
+        return _not_evaluated(spec, "of its images, only localisers can be read")
     scored = _score(head, spec.aggregation, seen)
     if not np.isfinite([scored.value, *scored.scores]).all():
         return _not_evaluated(spec, "the model gave a score that is no number")

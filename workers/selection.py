@@ -20,10 +20,13 @@ class Selection:
         The frames of each volume, in their order; none of them empty.
     words
         What was left out, for the report; empty if nothing was.
+    surveys_only
+        Whether there are none but localisers.
     """
 
     runs: tuple[tuple[Place, ...], ...]
     words: str
+    surveys_only: bool
 
 
 def select(
@@ -47,7 +50,9 @@ def select(
         words.append(f"{count} of {total} {noun}, evenly selected")
     if left_out := sum(len(run.places) for run in there) - total:
         words.append(f"{left_out} localiser image{'s'[: left_out > 1]} left out")
-    return Selection(runs=chosen, words="; ".join(words))
+    return Selection(
+        runs=chosen, words="; ".join(words), surveys_only=bool(there) and not bodies
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

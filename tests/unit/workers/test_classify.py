@@ -263,6 +263,24 @@ def test_a_localiser_has_no_say_where_there_are_slices(pack: Pack) -> None:
     assert (alone.flag, alone.selection) == (Flag.ABOVE, "")
 
 
+def test_a_localiser_does_not_stand_in_for_slices_that_cannot_be_read(
+    pack: Pack,
+) -> None:
+    """Silence about the slices must not look like a score."""
+    scout = lying(9, -5.0, z=0.0, image_type=("ORIGINAL", "LOCALIZER"))
+    slices = head_slice(1)
+    conclusion = about(
+        pack,
+        scout,
+        images=[scout.source, slices],
+        unreadable=[unreadable(slices)],
+    )
+    finding = found(conclusion, "haemorrhage")
+    assert finding.flag is Flag.NOT_EVALUATED
+    assert finding.reason == "of its images, only localisers can be read"
+    assert conclusion.completion is Completion.PARTIAL
+
+
 def test_a_limit_scores_an_even_selection_and_says_so(pack: Pack) -> None:
     """First and last included, by position, not by number."""
     frames = [lying(n, float(n), z=-n) for n in range(1, 10)]
