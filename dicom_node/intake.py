@@ -10,6 +10,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BufferedReader, FileIO
 from pathlib import Path
@@ -179,13 +180,14 @@ class Intake:
         study_uid: StudyUid | None = None,
     ) -> tuple[Header, Sha256, int]:
         """Return the header, the digest of the data set, and the file's size."""
-        with BufferedReader(FileIO(path), BUFFER) as file:
-            size = os.fstat(file.fileno()).st_size
-            head = read_head(file, size, self._admission.wanted)
-            header = self._admission.admit(
-                head, origin=origin, expected=expected, study_uid=study_uid
-            )
-            return header, _digest(file.raw, head.data_set_at, size), size
+        found = examine(
+            path,
+            self._admission,
+            origin=origin,
+            expected=expected,
+            study_uid=study_uid,
+        )
+        return found.header, found.sha256, found.size
 
     def _refuse(
         self,
@@ -206,6 +208,40 @@ class Intake:
             sop_instance_uid=uid,
         )
         self._recorder.refuse(refusal)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """What a file is: its header, the digest of its data set, its size in bytes."""
+
+    header: Header
+    sha256: Sha256
+    size: int
+
+
+def examine(
+    path: Path,
+    admission: Admission,
+    *,
+    origin: Origin,
+    expected: Expected | None = None,
+    study_uid: StudyUid | None = None,
+) -> Examined:
+    """Return what the Part 10 file at `path` is; every byte of it was looked at.
+
+    Raises
+    ------
+    Rejected
+        If it is no DICOM file, is truncated, or is not what was announced.
+    """
+    with BufferedReader(FileIO(path), BUFFER) as file:
+        size = os.fstat(file.fileno()).st_size
+        head = read_head(file, size, admission.wanted)
+        header = admission.admit(
+            head, origin=origin, expected=expected, study_uid=study_uid
+        )
+        digest = _digest(file.raw, head.data_set_at, size)
+        return Examined(header=header, sha256=digest, size=size)
 
 
 class _Buffers(threading.local):

@@ -149,6 +149,8 @@ def _provenance(
     zone = f"{concluded_at:%z}"
     time = f"{concluded_at:%Y-%m-%d %H:%M:%S} UTC{zone[:3]}:{zone[3:5]}"
     yield f"{time}  ·  pacsight {result.software}", False, ink.MUTED
+    if selections := dict.fromkeys(f.selection for f in result.findings if f.selection):
+        yield f"Selection: {'  ·  '.join(selections)}", False, ink.TEXT
     if result.unreadable:
         count = len({u.image.sop_instance_uid for u in result.unreadable})
         of = f"{count} of {images} could not be read"

@@ -8,7 +8,7 @@ nobody to share the work with.
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from dicom_node.peers import Peer, Right, Via
 from dicom_node.recorder import LedgerRecorder
 from dicom_node.wiring import addresses, now, open_spool, pace
 from workers.app import bench, open_packs
+from workers.listing import files_in
 from workers.pipeline import Bench, conclude_study, embed_batch
 
 OUT = "out"
@@ -75,7 +76,7 @@ def analyze_files(
     Permanent
         If there is no file, or none of them could be taken in.
     """
-    files = list(_files(paths))
+    files = list(files_in(paths))
     if not files:
         raise Permanent(f"there is no file in {', '.join(map(str, paths))}")
     out.mkdir(parents=True, exist_ok=True)
@@ -113,14 +114,6 @@ class _Inline:
         del priority
         with suppress(Permanent):
             conclude_study(job_id, self._bench)
-
-
-def _files(paths: Sequence[Path]) -> Iterator[Path]:
-    for path in paths:
-        if not path.exists():
-            raise Permanent(f"{path} does not exist")
-        found = path.rglob("*") if path.is_dir() else [path]
-        yield from sorted(f for f in found if f.is_file() and f.name != "DICOMDIR")
 
 
 def _scratch_settings(settings: Settings, scratch: Path, out: Path) -> Settings:

@@ -75,13 +75,7 @@ def bench(settings: Settings, packs: Sequence[Pack]) -> Iterator[Bench]:
     with ExitStack() as stack:
         ledger = open_ledger(settings.ledger_address, migrate=False)
         stack.callback(ledger.close)
-        pool = stack.enter_context(
-            DecodePool(
-                processes=settings.worker.decode_processes or _decoders(),
-                memory_bytes=settings.worker.decode_memory_bytes,
-                timeout_s=settings.worker.decode_timeout_s,
-            )
-        )
+        pool = stack.enter_context(decode_pool(settings))
         yield Bench(
             ledger=ledger,
             spool=settings.spool_dir,
@@ -95,6 +89,15 @@ def bench(settings: Settings, packs: Sequence[Pack]) -> Iterator[Bench]:
             clock=_now,
             software=version("pacsight"),
         )
+
+
+def decode_pool(settings: Settings) -> DecodePool:
+    """Return the decode processes that the settings ask for, starting."""
+    return DecodePool(
+        processes=settings.worker.decode_processes or _decoders(),
+        memory_bytes=settings.worker.decode_memory_bytes,
+        timeout_s=settings.worker.decode_timeout_s,
+    )
 
 
 def _equip(pack: Pack, settings: Settings) -> Equipped:

@@ -27,8 +27,10 @@ from dicom_node.domain import (
     Score,
     Unreadable,
 )
+from workers.geometry import NOWHERE, Geometry
 from workers.labels import LabelWeights, ensemble, label_weights, shares
 from workers.manifest import (
+    OF_VOLUMES,
     Accepts,
     CategorySpec,
     EstimateSpec,
@@ -37,6 +39,8 @@ from workers.manifest import (
 )
 from workers.neighbours import References, nearby
 from workers.pack import LinearWeights, Pack
+from workers.selection import select
+from workers.volumes import Place, Volume, slice_of, volume_embedding, volumes
 
 Embeddings = NDArray[np.float32]
 """(N, D) float32, rows of length one."""
@@ -78,6 +82,12 @@ class EmbeddedImage:
     source: InputFile
     frame: int
     vector: NDArray[np.float32]
+    geometry: Geometry = NOWHERE
+
+    @property
+    def place(self) -> Place:
+        """Return which frame of which image it is."""
+        return self.source.sop_instance_uid, self.frame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +206,13 @@ def conclude(
     unreadable
         Those that could not.
     """
-    study = _Study(images=images, frames=frames, unreadable=unreadable)
+    study = _Study(
+        images=images,
+        frames=frames,
+        unreadable=unreadable,
+        volumes=volumes(slice_of(f.source, f.frame, f.geometry) for f in frames),
+        limit=pack.manifest.volume.limit if pack.manifest.volume else None,
+    )
     accepted = study.accepted(pack.manifest.accepts)
     findings = tuple(
         _find(pack, heads[spec.key], spec, accepted.narrowed(spec.accepts))
@@ -254,6 +270,8 @@ class _Study:
     images: Sequence[InputFile]
     frames: Sequence[EmbeddedImage]
     unreadable: Sequence[Unreadable]
+    volumes: Sequence[Volume]
+    limit: int | None
     refused: str = ""
 
     def accepted(self, rules: Sequence[Accepts]) -> "_Study":
@@ -268,7 +286,19 @@ class _Study:
             images=images,
             frames=[f for f in self.frames if f.source.sop_instance_uid in uids],
             unreadable=[u for u in self.unreadable if u.image.sop_instance_uid in uids],
+            volumes=self.volumes,
+            limit=self.limit,
             refused=self.refused or ("" if images else _refusal(rules, self.images)),
+        )
+
+    @property
+    def seen(self) -> "_Seen":
+        """Return its frames volume by volume, as far as they are scored."""
+        frames = {frame.place: frame for frame in self.frames}
+        selection = select(self.volumes, frames.keys(), self.limit)
+        runs = [[frames[place] for place in run] for run in selection.runs]
+        return _Seen(
+            runs=runs, words=selection.words, surveys_only=selection.surveys_only
         )
 
     def narrowed(self, rule: Accepts | None) -> "_Study":
@@ -301,6 +331,53 @@ def _embedded(
     return dict(zip(distinct, encoder.embed_texts(distinct), strict=True))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Seen:
+    """The frames that are scored, volume by volume in order, and what was left out."""
+
+    runs: Sequence[Sequence[EmbeddedImage]]
+    words: str
+    surveys_only: bool
+
+    @property
+    def frames(self) -> list[EmbeddedImage]:
+        """Return all of them."""
+        return [frame for run in self.runs for frame in run]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Scored:
+    """The study's score, and those (N,) of the frames that it rests on."""
+
+    value: float
+    frames: Sequence[EmbeddedImage]
+    scores: Scores
+
+
+def _score(
+    head: LinearWeights | ZeroShotWeights, aggregation: str, seen: _Seen
+) -> _Scored:
+    """Return the score of all frames together, or of the highest volume."""
+    frames: Sequence[EmbeddedImage] = seen.frames
+    if not aggregation.startswith(OF_VOLUMES):
+        scores = score_frames(head, _vectors(frames))
+        return _Scored(
+            value=aggregate(aggregation, scores), frames=frames, scores=scores
+        )
+    method = aggregation.removeprefix(OF_VOLUMES)
+    of_volumes = score_frames(
+        head, np.stack([volume_embedding(_vectors(run), method) for run in seen.runs])
+    )
+    highest = int(of_volumes.argmax())
+    frames = seen.runs[highest]
+    scores = score_frames(head, _vectors(frames))
+    return _Scored(value=float(of_volumes[highest]), frames=frames, scores=scores)
+
+
+def _vectors(frames: Sequence[EmbeddedImage]) -> Embeddings:
+    return np.stack([frame.vector for frame in frames])
+
+
 def _find(
     pack: Pack,
     head: LinearWeights | ZeroShotWeights,
@@ -310,12 +387,14 @@ def _find(
     """Return what the frames of `study` say of one finding."""
     if study.why_not:
         return _not_evaluated(spec, study.why_not)
-    frames = sorted(study.frames, key=_reading_order)
-    scores = score_frames(head, np.stack([frame.vector for frame in frames]))
-    if not np.isfinite(scores).all():
+    seen = study.seen
+    if seen.surveys_only and study.unreadable:
+        return _not_evaluated(spec, "of its images, only localisers can be read")
+    scored = _score(head, spec.aggregation, seen)
+    if not np.isfinite([scored.value, *scored.scores]).all():
         return _not_evaluated(spec, NO_NUMBER)
     point = pack.operating_point(spec)
-    value = aggregate(spec.aggregation, scores)
+    value = scored.value
     return Finding(
         key=spec.key,
         concept=spec.concept,
@@ -324,14 +403,15 @@ def _find(
         operating_point=point,
         flag=Flag.ABOVE if value >= point.threshold else Flag.BELOW,
         urgency=spec.urgency,
-        evidence=_evidence(frames, scores),
-        images_scored=_images_in(frames),
+        evidence=_evidence(scored.frames, scored.scores),
+        images_scored=_images_in(seen.frames),
+        selection=seen.words,
     )
 
 
 def _categorise(head: LabelWeights, spec: CategorySpec, study: _Study) -> Category:
     """Return the label that the frames of `study` show most."""
-    frames = sorted(study.frames, key=_reading_order)
+    frames = study.seen.frames
     why_not = study.why_not
     if not why_not:
         whole, each = shares(head, np.stack([frame.vector for frame in frames]))
@@ -368,7 +448,7 @@ def _estimate(
     references: References | None, spec: EstimateSpec, study: _Study
 ) -> Estimate:
     """Return the value that references near to the frames of `study` have."""
-    frames = sorted(study.frames, key=_reading_order)
+    frames = study.seen.frames
     why_not = study.why_not or (NO_REFERENCES if references is None else "")
     if not why_not and not all(np.isfinite(frame.vector).all() for frame in frames):
         why_not = NO_NUMBER
@@ -470,13 +550,6 @@ def _evidence(
 
 def _images_in(frames: Sequence[EmbeddedImage]) -> int:
     return len({frame.source.sop_instance_uid for frame in frames})
-
-
-def _reading_order(frame: EmbeddedImage) -> tuple[str, int, str, int]:
-    """Return a key that does not depend on the order in which frames came in."""
-    source = frame.source
-    number = source.instance_number or 0
-    return source.series_uid, number, source.sop_instance_uid, frame.frame
 
 
 def _refusal(rules: Sequence[Accepts], images: Sequence[InputFile]) -> str:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -27,8 +28,8 @@ from dicom_node.errors import PacsightError, Transient
 from dicom_node.lifecycle import State
 from dicom_node.logs import configure_logs
 
-PERMANENT, TRANSIENT = 2, 75
-"""Exit codes: what will not work however often it is tried, and EX_TEMPFAIL."""
+PERMANENT, TRANSIENT, INTERRUPTED = 2, 75, 130
+"""Exit codes: what will not work however often it is tried, EX_TEMPFAIL, and Ctrl-C."""
 
 app = typer.Typer(
     name="pacsight",
@@ -114,6 +115,64 @@ def analyze(
         Console().print(node_cli.study_table(done.studies))
         typer.echo(f"reports: {out}")
     if any(line.state is not State.DONE for line in done.studies):
+        raise typer.Exit(code=1)
+
+
+class VolumeMethod(StrEnum):
+    """How the embedding of a volume is made; ``pack``: as the pack says."""
+
+    MEDIAN = "median"
+    MEAN = "mean"
+    UNIT_MEAN = "unit-mean"
+    PACK = "pack"
+
+
+@app.command()
+def embed(
+    paths: Annotated[
+        list[Path], typer.Argument(help="DICOM files, or folders of them.")
+    ],
+    *,
+    out: Annotated[
+        Path, typer.Option(help="What is written: FILE.safetensors or FILE.parquet.")
+    ],
+    pack: Annotated[str, typer.Option(help="An installed pack, or a folder.")],
+    volumes: Annotated[
+        VolumeMethod | None, typer.Option(help="Embed volumes too, by this method.")
+    ] = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Write the embedding of every frame to a file; a run that was stopped goes on."""
+    # Read by torch's OpenMP when it is loaded: its threads would spin on the cores
+    # that decoding needs at the same time, up to ten times slower
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # noqa: TID251 - set, not read
+    from workers.embedding import embed_files
+    from workers.manifest import VolumeSpec
+    from workers.pack import locate, open_pack
+
+    settings = load_settings(config)
+    configure_logs(style=settings.log.format, level="warning")  # the bar tells the rest
+    opened = open_pack(locate(pack))
+    method = volumes.value if volumes else ""
+    if volumes is VolumeMethod.PACK:
+        method = (opened.manifest.volume or VolumeSpec()).embedding
+    try:
+        tally = embed_files(
+            paths,
+            out,
+            pack=opened,
+            settings=settings,
+            console=Console(stderr=True, quiet=as_json),
+            method=method,
+        )
+    except KeyboardInterrupt:
+        typer.echo(f"pacsight: stopped; {out}.part holds what is done", err=True)
+        raise typer.Exit(code=INTERRUPTED) from None
+    for line in tally.complaints():
+        typer.echo(f"pacsight: {line}", err=True)
+    typer.echo(json.dumps(tally.to_json(), indent=2) if as_json else f"{out}: {tally}")
+    if tally.broken:
         raise typer.Exit(code=1)
 
 

@@ -48,6 +48,7 @@ from workers.facts import (
     rescale_of,
     windows_of,
 )
+from workers.geometry import NOWHERE, Geometry, geometry_of
 
 Pixels = NDArray[Any]
 """(H, W) stored values, or (H, W, 3) RGB; integer or float of any width."""
@@ -141,6 +142,14 @@ class ImageFile:
                 raise Permanent(f"there is no frame {frame + 1}: it has {self.frames}")
             pixels, photometric = self._pixels(frame)
             return _decoded(self._header, frame, pixels, photometric)
+
+    def geometry(self, frame: int) -> Geometry:
+        """Return where frame `frame` lies, as far as the header can be understood."""
+        with _quiet():
+            try:
+                return geometry_of(self._header, frame)
+            except Exception:  # noqa: BLE001 - pixels count, also without a place
+                return NOWHERE
 
     def _pixels(self, frame: int) -> tuple[Pixels, str]:
         """Return the frame in this machine's byte order, and its photometric."""

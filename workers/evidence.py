@@ -1,13 +1,14 @@
 """What a person is shown: the pictures on the page, and the headers of their images.
 
 Where a finding is flagged, the frames that its score rests on; else the middle of the
-series that was looked at. Order within a series is that of InstanceNumber.
+volume that was looked at. Frames are named and ordered by where they lie in the
+patient: see `workers.volumes`.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby, islice, zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Protocol
 
@@ -19,14 +20,13 @@ from sr_writer.page import PICTURES_SHOWN, Picture, reading_order
 from workers.classify import image_ref
 from workers.decode import read_header
 from workers.decoding import Failure, FrameInput, Shown
-
-Place = tuple[SopInstanceUid, int]
-"""An image and a frame of it, counted from 0."""
+from workers.volumes import Kind, Place, Volume
 
 _MIDDLE = (0.2, 0.8)
 """Part of a series that is shown where nothing is flagged."""
 
-_NAMES = {"CT": "slice", "MR": "slice", "PT": "slice"}
+
+_NOUNS = {Kind.VOLUME: "slice", Kind.IMAGE: "frame", Kind.LOCALISER: "localiser"}
 
 
 class Viewer(Protocol):
@@ -54,13 +54,17 @@ class Shot:
 
 
 def pictures(
-    result: Result, files: Sequence[InputFile], spool: Path, viewer: Viewer
+    result: Result,
+    files: Sequence[InputFile],
+    volumes: Sequence[Volume],
+    spool: Path,
+    viewer: Viewer,
 ) -> tuple[Picture, ...]:
     """Return the pictures for the result's page, the most relevant first.
 
     What cannot be read is left out.
     """
-    shots = choose(result, files)
+    shots = choose(result, files, volumes)
     shown = viewer.show(
         [FrameInput(path=spool / shot.file.path, frame=shot.frame) for shot in shots]
     )
@@ -79,7 +83,10 @@ def pictures(
 
 
 def sources(
-    result: Result, files: Sequence[InputFile], spool: Path
+    result: Result,
+    files: Sequence[InputFile],
+    volumes: Sequence[Volume],
+    spool: Path,
 ) -> tuple[Dataset, ...]:
     """Return the headers of the images that the result's objects refer to.
 
@@ -90,7 +97,7 @@ def sources(
     Permanent
         If one cannot be read.
     """
-    shown = [shot.file.sop_instance_uid for shot in choose(result, files)]
+    shown = [shot.file.sop_instance_uid for shot in choose(result, files, volumes)]
     scored = [evidence.image.sop_instance_uid for evidence in result.evidence]
     first = [result.images[0].sop_instance_uid]
     wanted = dict.fromkeys([*shown, *scored] or first)
@@ -98,10 +105,18 @@ def sources(
     return tuple(read_header(paths[uid]) for uid in wanted)
 
 
-def choose(result: Result, files: Sequence[InputFile]) -> tuple[Shot, ...]:
-    """Return the frames to show, the most relevant first; at most as fit the page."""
+def choose(
+    result: Result, files: Sequence[InputFile], volumes: Sequence[Volume]
+) -> tuple[Shot, ...]:
+    """Return the frames to show, the most relevant first; at most as fit the page.
+
+    Parameters
+    ----------
+    volumes
+        Of the frames that were embedded.
+    """
     findings = reading_order(result.findings)
-    series = _series(result, files)
+    series = _series(result, files, volumes)
     chosen: Iterator[Shot]
     if result.flagged:
         flagged = [finding for finding in findings if finding.flag is Flag.ABOVE]
@@ -136,9 +151,9 @@ def _that_matter(flagged: Sequence[Finding]) -> Iterator[Place]:
 def _overview(
     series: Sequence[Sequence[Shot]], looked_at: set[SopInstanceUid]
 ) -> Iterator[Shot]:
-    """Yield the middle of the series that was looked at, else of the longest one.
+    """Yield the middle of the volume that was looked at, else of the longest one.
 
-    Where that is a single image, the other series give their middle image each.
+    Where that is a single image, the others give their middle image each.
     """
     if not series:
         return
@@ -157,32 +172,38 @@ def _overview(
     yield from (other[len(other) // 2] for other in series if other is not main)
 
 
-def _series(result: Result, files: Sequence[InputFile]) -> list[tuple[Shot, ...]]:
-    """Return the readable frames of each series, in reading order."""
+def _series(
+    result: Result, files: Sequence[InputFile], volumes: Sequence[Volume]
+) -> list[tuple[Shot, ...]]:
+    """Return the readable frames of each volume, in order.
+
+    Localisers are left out where there is anything else.
+    """
     unreadable = {(u.image.sop_instance_uid, u.frame) for u in result.unreadable}
-    images = sorted(files, key=_reading_order)
+    by_uid = {file.sop_instance_uid: file for file in files}
     found = []
-    for _, run in groupby(images, key=lambda file: file.series_uid):
-        shots = _labelled(list(run))
+    bodies = [volume for volume in volumes if volume.kind is not Kind.LOCALISER]
+    for volume in bodies or volumes:
+        shots = _labelled(volume, by_uid)
         readable = tuple(s for s in shots if _place(s) not in unreadable)
         if readable:
             found.append(readable)
     return found
 
 
-def _labelled(images: Sequence[InputFile]) -> Iterator[Shot]:
-    """Yield every frame of a series, named as a reader would call it."""
-    for number, file in enumerate(images, start=1):
-        for frame in range(file.frames):
-            if file.frames > 1:
-                label = f"frame {frame + 1} of {file.frames}"
-            elif len(images) > 1:
-                label = (
-                    f"{_NAMES.get(file.modality, 'image')} {number} of {len(images)}"
-                )
-            else:
-                label = " ".join(filter(None, (file.modality, file.view)))
-            yield Shot(file=file, frame=frame, label=label)
+def _labelled(
+    volume: Volume, files: Mapping[SopInstanceUid, InputFile]
+) -> Iterator[Shot]:
+    """Yield every frame of a volume, named as a reader would call it."""
+    count = len(volume.slices)
+    for number, one in enumerate(volume.slices, start=1):
+        file = files[one.sop_instance_uid]
+        if count == 1 and volume.kind is not Kind.LOCALISER:
+            label = " ".join(filter(None, (file.modality, file.view)))
+        else:
+            label = f"{_NOUNS[volume.kind]} {number} of {count}"
+        apart = f", {volume.apart}" if volume.apart else ""
+        yield Shot(file=file, frame=one.frame, label=f"{label}{apart}")
 
 
 def _looked_at(result: Result) -> set[SopInstanceUid]:
@@ -201,7 +222,3 @@ def _threshold(finding: Finding) -> float:
 
 def _place(shot: Shot) -> Place:
     return shot.file.sop_instance_uid, shot.frame
-
-
-def _reading_order(file: InputFile) -> tuple[str, int, str]:
-    return file.series_uid, file.instance_number or 0, file.sop_instance_uid

@@ -160,6 +160,11 @@ def aspect_of(header: Dataset, frame: int) -> float:
     return 1.0
 
 
+def numbers_of(item: Dataset, keyword: str) -> tuple[float, ...]:
+    """Return the finite numbers of an attribute, none if one of them is not."""
+    return _numbers(item.get(keyword))
+
+
 def _numbers(value: Any) -> tuple[float, ...]:
     """Return the finite numbers of an element, none if one of them is not."""
     if value is None or value == "":

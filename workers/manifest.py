@@ -21,7 +21,17 @@ from workers.policy import Preprocessing, stated
 
 MANIFEST = "pack.json"
 
-_AGGREGATION = re.compile(r"max|mean|median|top[1-9][0-9]?-mean")
+VolumeMethod = Literal["median", "mean", "unit-mean"]
+"""How the embeddings of slices become that of their volume."""
+
+OF_VOLUMES = "embedding-"
+"""Begins the aggregations that score volumes, not slices."""
+
+_AGGREGATION = re.compile(
+    r"max|mean|median|top[1-9][0-9]?-mean|embedding-(median|mean|unit-mean)"
+)
+_LATER = ("categories", "estimates", "volume")
+"""Fields that manifests did not always have: absent, they change no digest."""
 _FORBID: dict[str, str] = {"extra": "forbid"}
 
 
@@ -126,7 +136,9 @@ class FindingSpec:
         Narrows what the pack accepts; None takes all of it.
     aggregation
         From the scores of images to that of the study: ``max``, ``mean``, ``median``
-        or ``top<n>-mean``.
+        or ``top<n>-mean``. Or ``embedding-median``, ``embedding-mean``,
+        ``embedding-unit-mean``: the head scores the embedding of each volume, and the
+        study has the highest.
     """
 
     __pydantic_config__: ClassVar = _FORBID
@@ -147,8 +159,8 @@ class FindingSpec:
             raise ValueError("a finding needs a key")
         if not _AGGREGATION.fullmatch(self.aggregation):
             raise ValueError(
-                f"aggregation must be max, mean, median or top<n>-mean, "
-                f"not {self.aggregation!r}"
+                f"aggregation must be max, mean, median, top<n>-mean or "
+                f"embedding-<median, mean or unit-mean>, not {self.aggregation!r}"
             )
         if isinstance(self.head, ZeroShotHead) and self.prompts is None:
             raise ValueError("a zero-shot head needs prompts")
@@ -333,6 +345,29 @@ class EncoderSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeSpec:
+    """How a pack looks at volumes.
+
+    Parameters
+    ----------
+    limit
+        Slices of a volume that are scored at most, evenly selected at conclusion;
+        None for all. Every slice is embedded in any case.
+    embedding
+        Of a volume, where nothing else names a method.
+    """
+
+    __pydantic_config__: ClassVar = _FORBID
+
+    limit: int | None = None
+    embedding: VolumeMethod = "unit-mean"
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise ValueError("a volume's limit is at least one slice")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ThresholdSet:
     """Names the thresholds of a pack; other thresholds are another set."""
 
@@ -355,6 +390,8 @@ class Manifest:
         What is asked of a study: at least one of them. A key stands for one only.
     files
         sha256 of every file of the pack but the weights, by relative path.
+    volume
+        None: every slice is scored.
     """
 
     __pydantic_config__: ClassVar = _FORBID
@@ -373,6 +410,7 @@ class Manifest:
     files: dict[str, str]
     categories: tuple[CategorySpec, ...] = ()
     estimates: tuple[EstimateSpec, ...] = ()
+    volume: VolumeSpec | None = None
 
     def __post_init__(self) -> None:
         if not self.name or not self.version:
@@ -399,10 +437,8 @@ class Manifest:
         """
         values = _manifests.dump_python(self, mode="json")
         values["preprocessing"] = stated(values["preprocessing"])
-        for optional in ("categories", "estimates"):
-            if not values[optional]:
-                del values[optional]
-        return digest_of(values)
+        absent = [name for name in _LATER if not values[name]]
+        return digest_of({k: v for k, v in values.items() if k not in absent})
 
     @property
     def parts(self) -> frozenset[str]:

@@ -48,8 +48,10 @@ from workers.classify import (
 from workers.decoding import DecodedInput, DecodePool, Failure, FrameInput
 from workers.encoder import Encoder
 from workers.evidence import pictures, sources
+from workers.geometry import NOWHERE, Geometry, geometry_from_json
 from workers.holding import hold
 from workers.pack import Pack
+from workers.volumes import Volume, slice_of, volumes
 
 log = structlog.get_logger(__name__)
 
@@ -170,6 +172,7 @@ def _embedded(
         embedding=task.embedding,
         vector=vector.astype("<f4").tobytes(),
         pixels=decoded.digest,
+        geometry=decoded.geometry.to_json(),
     )
 
 
@@ -223,7 +226,12 @@ def classify(job: JobInput, equipped: Equipped, bench: Bench) -> Result:
         equipped.heads,
         images=job.files,
         frames=[
-            EmbeddedImage(source=files[e.version], frame=e.frame, vector=_vector(e))
+            EmbeddedImage(
+                source=files[e.version],
+                frame=e.frame,
+                vector=_vector(e),
+                geometry=_geometry(e),
+            )
             for e in job.embeddings
             if e.vector
         ],
@@ -233,10 +241,21 @@ def classify(job: JobInput, equipped: Equipped, bench: Bench) -> Result:
     return _result(job, equipped.pack, conclusion, unreadable, bench)
 
 
+def study_volumes(job: JobInput) -> tuple[Volume, ...]:
+    """Return how the readable frames of a study lie in the patient."""
+    files = {f.version: f for f in job.files}
+    return volumes(
+        slice_of(files[e.version], e.frame, _geometry(e))
+        for e in job.embeddings
+        if not e.reason
+    )
+
+
 def write(result: Result, job: JobInput, bench: Bench) -> tuple[EncodedObject, ...]:
     """Return the result's DICOM objects: the report, and a page with the evidence."""
-    shown = pictures(result, job.files, bench.spool, bench.decoders)
-    headers = sources(result, job.files, bench.spool)
+    series = study_volumes(job)
+    shown = pictures(result, job.files, series, bench.spool, bench.decoders)
+    headers = sources(result, job.files, series, bench.spool)
     return compose(result, headers, shown, title=bench.title)
 
 
@@ -271,6 +290,10 @@ def _result(
 
 def _vector(stored: StoredEmbedding) -> NDArray[np.float32]:
     return np.frombuffer(stored.vector, dtype="<f4").astype(np.float32)
+
+
+def _geometry(stored: StoredEmbedding) -> Geometry:
+    return geometry_from_json(stored.geometry) if stored.geometry else NOWHERE
 
 
 def _keep(encoded: EncodedObject, objects: ObjectStore) -> StoredObject:

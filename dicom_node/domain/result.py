@@ -139,6 +139,9 @@ class Finding:
         The frames that the score rests on, highest score first.
     reason
         Why it was not evaluated; empty otherwise.
+    selection
+        Which of the readable images were scored where not all were, e.g. ``20 of 300
+        slices, evenly selected``; empty where all were.
     """
 
     key: str
@@ -152,6 +155,7 @@ class Finding:
     evidence: tuple[FrameScore, ...]
     images_scored: int
     reason: str = ""
+    selection: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -139,9 +139,13 @@ class EmbeddedFrame:
         changed picture from a changed transfer syntax.
     reason
         Why the frame could not be read; empty otherwise.
+    geometry
+        Where the frame lies, as JSON of the worker's; no patient data. Empty if
+        unreadable.
     """
 
     embedding: int
     vector: bytes
     pixels: str = ""
     reason: str = ""
+    geometry: str = ""

@@ -48,12 +48,19 @@ _RESULT = TypeAdapter(Result)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredEmbedding:
-    """What the ledger holds of one frame: a vector, or why there is none."""
+    """What the ledger holds of one frame: a vector, or why there is none.
+
+    Parameters
+    ----------
+    geometry
+        As the worker wrote it; empty for what was embedded before it was kept.
+    """
 
     version: int
     frame: int
     vector: bytes
     reason: str
+    geometry: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,6 +277,7 @@ def _embeddings(
             frame=row.frame,
             vector=row.vector or b"",
             reason=row.reason,
+            geometry=row.geometry or "",
         )
         for row in tx.execute(query)
     )

@@ -146,6 +146,7 @@ embedding = Table(
     Column("vector", LargeBinary),
     Column("pixels", String(64), nullable=False),
     Column("reason", Text, nullable=False),
+    Column("geometry", Text),
     UniqueConstraint("version_id", "frame", "encoder"),
     Index(
         "ix_embedding_pending",

@@ -128,7 +128,7 @@ def settle_batch(
 def store_embeddings(
     tx: Connection, frames: Sequence[EmbeddedFrame], *, now: datetime
 ) -> None:
-    """Store vectors, digests of the decoded pixels, and reasons for having none."""
+    """Store vectors, pixel digests and geometry, and reasons for having none."""
     if not frames:
         return
     rows = [
@@ -138,6 +138,7 @@ def store_embeddings(
             "vector_": f.vector or None,
             "pixels_": f.pixels,
             "reason_": f.reason,
+            "geometry_": f.geometry or None,
         }
         for f in frames
     ]
@@ -149,6 +150,7 @@ def store_embeddings(
             vector=bindparam("vector_"),
             pixels=bindparam("pixels_"),
             reason=bindparam("reason_"),
+            geometry=bindparam("geometry_"),
         ),
         rows,
     )

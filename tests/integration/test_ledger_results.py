@@ -7,6 +7,7 @@ import pytest
 
 from dicom_node.domain import (
     Completion,
+    EmbeddedFrame,
     Flag,
     ObjectKind,
     PackCard,
@@ -14,9 +15,9 @@ from dicom_node.domain import (
     Score,
     Urgency,
 )
-from dicom_node.ledger import Ledger, arrivals, motion, outbox, results, revisions
+from dicom_node.ledger import Ledger, arrivals, motion, outbox, results, revisions, work
 from dicom_node.ledger.events import note
-from dicom_node.ledger.leases import JOBS
+from dicom_node.ledger.leases import BATCHES, JOBS
 from dicom_node.ledger.outbox import Address
 from dicom_node.ledger.overview import StudyLine, journal, studies
 from dicom_node.ledger.revisions import ROUTINE_RANK
@@ -39,6 +40,8 @@ from tests.arrivals import (
 )
 from tests.ledgers import (
     PACS,
+    VECTOR,
+    batch,
     complete,
     conclude,
     concluded_study,
@@ -49,6 +52,7 @@ from tests.ledgers import (
     jobs,
     leased,
     open_revision,
+    pending,
     record,
     settle_job,
     standing,
@@ -105,6 +109,31 @@ def test_a_job_is_about_the_images_of_its_revision(ledger: Ledger) -> None:
     assert about.patient == received().header.patient
     assert about.attributes == received().header.attributes
     assert len(about.embeddings) == 3
+
+
+def test_where_a_frame_lies_is_kept_beside_its_vector(ledger: Ledger) -> None:
+    """As the worker wrote it; empty where an older worker wrote nothing."""
+    record(ledger, *series(1, 2))
+    key = batch(ledger, pending(ledger))
+    with ledger.read() as tx:
+        placed, other = work.batch_tasks(tx, key)
+    geometry = '{"position":[0.0,0.0,5.0]}'
+    frames = [
+        EmbeddedFrame(
+            embedding=placed.embedding,
+            vector=VECTOR,
+            pixels=digest("picture"),
+            geometry=geometry,
+        ),
+        EmbeddedFrame(embedding=other.embedding, vector=VECTOR, pixels=digest("other")),
+    ]
+    lease = leased(ledger, BATCHES, key)
+    with ledger.write() as tx:
+        work.settle_batch(tx, lease, frames, now=T0)
+    complete(ledger)
+    open_revision(ledger)
+    job = job_input(ledger, jobs(ledger)[0].id)
+    assert [e.geometry for e in job.embeddings] == [geometry, ""]
 
 
 def test_images_without_a_number_come_last(ledger: Ledger) -> None:

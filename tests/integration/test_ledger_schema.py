@@ -19,7 +19,7 @@ from dicom_node.ledger import (
     open_ledger,
 )
 from dicom_node.ledger.tables import metadata
-from tests.arrivals import received
+from tests.arrivals import ENCODER, received
 
 
 def differences(ledger: Ledger) -> Sequence[object]:
@@ -55,6 +55,22 @@ def test_a_ledger_is_migrated_twice_without_harm(empty_url: str) -> None:
     with again.read() as tx:
         assert tx.execute(text("SELECT count(*) FROM study")).scalar_one() == 2
     again.close()
+
+
+def test_a_ledger_from_before_geometries_is_migrated(ledger_url: str) -> None:
+    """What it holds stays; its frames have no geometry."""
+    former = open_ledger(ledger_url, migrate=False)
+    with former.write() as tx:
+        tx.execute(text("ALTER TABLE embedding DROP COLUMN geometry"))
+        tx.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    former.close()
+    ledger = open_ledger(ledger_url, migrate=True)
+    assert differences(ledger) == []
+    with ledger.write() as tx:
+        arrivals.record(tx, [received(1)], encoders=[ENCODER.digest])
+        geometries = tx.execute(text("SELECT geometry FROM embedding")).scalars()
+        assert set(geometries) == {None}
+    ledger.close()
 
 
 def test_many_nodes_may_start_at_once(empty_url: str) -> None:

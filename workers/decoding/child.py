@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dicom_node.domain import Sha256
 from workers.decoding.process import READY
+from workers.geometry import Geometry, geometry_from_json
 
 START_LIMIT_S = 120.0
 STOP_LIMIT_S = 2.0
@@ -42,11 +43,18 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Frame:
-    """What a process made of a frame: (H, W) or (H, W, 3) uint8."""
+    """What a process made of a frame: (H, W) or (H, W, 3) uint8.
+
+    Parameters
+    ----------
+    geometry
+        None of an image to be looked at.
+    """
 
     pixels: NDArray[np.uint8]
     digest: Sha256
     aspect: float
+    geometry: Geometry | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,11 +159,13 @@ class Child:
             return Failure(
                 reason=str(head["reason"]), transient=bool(head["transient"])
             )
+        geometry = str(head["geometry"])
         pixels = np.frombuffer(self.pipe.recv_bytes(), dtype=np.uint8)
         return Frame(
             pixels=pixels.reshape(head["shape"]),
             digest=Sha256(str(head["digest"])),
             aspect=float(head["aspect"]),
+            geometry=geometry_from_json(geometry) if geometry else None,
         )
 
     def end(self) -> str:

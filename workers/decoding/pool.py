@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dicom_node.domain import Sha256
 from dicom_node.errors import Transient
 from workers.decoding.child import Child, Failure, Frame, Request
+from workers.geometry import NOWHERE, Geometry
 from workers.policy import Preprocessing
 from workers.preprocess import channels
 
@@ -41,10 +42,13 @@ class DecodedInput:
         (3, S, S) uint8 RGB, not yet normalised; a read-only view.
     digest
         Of the decoded pixels (`workers.decode.Decoded.digest`).
+    geometry
+        Where the frame lies, as far as its header says.
     """
 
     image: NDArray[np.uint8]
     digest: Sha256
+    geometry: Geometry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -115,9 +119,7 @@ class DecodePool:
             If decode processes do not start.
         """
         return [
-            frame
-            if isinstance(frame, Failure)
-            else DecodedInput(image=channels(frame.pixels), digest=frame.digest)
+            frame if isinstance(frame, Failure) else _as_input(frame)
             for frame in self._run(inputs, policy.to_json())
         ]
 
@@ -197,6 +199,14 @@ class DecodePool:
             child.pipe.close()
         for child in children:
             child.end()
+
+
+def _as_input(frame: Frame) -> DecodedInput:
+    return DecodedInput(
+        image=channels(frame.pixels),
+        digest=frame.digest,
+        geometry=frame.geometry or NOWHERE,
+    )
 
 
 def _requests(

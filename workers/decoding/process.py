@@ -2,9 +2,9 @@
 
 A request is ``{"path", "frames", "policy"}``, its policy null for images to be looked
 at. An answer is ``{"reason", "transient"}`` where a frame cannot be read, or is one that
-the policy does not use, else
-``{"shape", "digest", "aspect"}`` followed by a message of uint8 pixels of that shape,
-(H, W) or (H, W, 3).
+the policy does not use, else ``{"shape", "digest", "aspect", "geometry"}`` followed by a
+message of uint8 pixels of that shape, (H, W) or (H, W, 3). The geometry is empty for
+images to be looked at.
 
 The process ends when its socket closes, so it does not outlive its worker. It has no
 more memory than it is given, leaves no core dump with pixels in it, and an alarm that
@@ -84,9 +84,10 @@ def _answer(image: ImageFile, frame: int, policy: Preprocessing | None) -> Answe
     try:
         decoded = image.decode(frame)
         if policy is None:
-            pixels = fit(display(decoded), SHOWN_PX)
+            pixels, geometry = fit(display(decoded), SHOWN_PX), ""
         else:
             pixels = prepare(decoded, policy)
+            geometry = image.geometry(frame).to_json()
     except PacsightError as error:
         return _refusal(error)
     except Exception as error:  # noqa: BLE001 - the boundary of this process
@@ -95,6 +96,7 @@ def _answer(image: ImageFile, frame: int, policy: Preprocessing | None) -> Answe
         "shape": pixels.shape,
         "digest": decoded.digest,
         "aspect": decoded.aspect,
+        "geometry": geometry,
     }
     return head, pixels
 

@@ -215,6 +215,7 @@ def test_the_replaced_the_unread_and_the_synthetic_are_mentioned() -> None:
         {"unreadable": (unreadable(),), "completion": Completion.PARTIAL},
         {"algorithm": algorithm(statement="Synthetic demonstration")},
         {"revision": 2},
+        {"findings": [finding(selection="20 of 300 slices, evenly selected")]},
         {"software": "0.2.0"},
     ):
         other = draw_page(result(**changes), [], concluded_at=NOON)[880:, :800]

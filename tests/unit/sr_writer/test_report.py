@@ -341,6 +341,14 @@ def test_the_flag_can_be_reproduced_from_the_object_alone() -> None:
     assert values(report(r), f"{GROUP}/Algorithm Version") == ["1.2.0"]
 
 
+def test_what_was_not_scored_is_said() -> None:
+    words = "20 of 300 slices, evenly selected; 2 localiser images left out"
+    parameters = values(
+        report(result([finding(selection=words)])), f"{GROUP}/Algorithm Parameters"
+    )
+    assert f"selection={words}" in parameters
+
+
 def test_only_a_calibrated_score_is_called_a_probability() -> None:
     """TID 310: half-widths of the interval."""
     calibrated = finding(Score(value=0.8, calibration_set="c", interval=(0.7, 0.85)))

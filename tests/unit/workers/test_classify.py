@@ -33,6 +33,7 @@ from workers.classify import (
     score_frames,
     zero_shot,
 )
+from workers.geometry import Geometry
 from workers.labels import LabelWeights
 from workers.manifest import (
     Accepts,
@@ -40,6 +41,7 @@ from workers.manifest import (
     EstimateSpec,
     LabelSpec,
     NeighboursHead,
+    VolumeSpec,
 )
 from workers.neighbours import References
 from workers.pack import LinearWeights, Pack
@@ -226,6 +228,97 @@ def test_the_order_in_which_frames_came_in_has_no_say(pack: Pack) -> None:
     frames = [embedded(head_slice(n), x) for n, x in ((1, 0.3), (2, 0.1), (3, 0.3))]
     conclusions = {about(pack, *order) for order in permutations(frames)}
     assert len({repr(c.findings) for c in conclusions}) == 1
+
+
+# ── volumes ─────────────────────────────────────────────────────────────────
+
+
+def lying(
+    number: int, logit: float, z: float, uid: str = "1.2.3", **changes: Any
+) -> EmbeddedImage:
+    """Return a slice of a head at a height."""
+    place = {"position": (0.0, 0.0, z), "orientation": (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)}
+    file = replace(head_slice(number), series_uid=SeriesUid(uid))
+    geometry = Geometry(**place | changes)
+    return replace(embedded(file, logit), geometry=geometry)
+
+
+def with_volumes(pack: Pack, aggregation: str, **spec: Any) -> Pack:
+    """Return the pack with another aggregation of haemorrhage, and this volume spec."""
+    findings = tuple(
+        replace(f, aggregation=aggregation) if f.key == "haemorrhage" else f
+        for f in pack.findings
+    )
+    volume = VolumeSpec(**spec) if spec else None
+    manifest = replace(pack.manifest, findings=findings, volume=volume)
+    return replace(pack, manifest=manifest)
+
+
+def test_equal_slices_are_shown_in_the_order_in_which_they_lie(pack: Pack) -> None:
+    """From below, whatever their numbers."""
+    frames = [lying(n, 1.0, z=-10.0 * n) for n in (1, 2, 3)]
+    finding = found(about(pack, *frames), "haemorrhage")
+    assert [e.image.sop_instance_uid[-1] for e in finding.evidence] == list("321")
+
+
+def test_a_localiser_has_no_say_where_there_are_slices(pack: Pack) -> None:
+    """And the finding says that it was left out."""
+    scout = lying(9, 5.0, z=0.0, uid="1.2.9", image_type=("ORIGINAL", "LOCALIZER"))
+    frames = [scout, *(lying(n, -1.0, z=n) for n in (1, 2, 3))]
+    finding = found(about(pack, *frames), "haemorrhage")
+    assert finding.flag is Flag.BELOW
+    assert finding.images_scored == 3
+    assert finding.selection == "1 localiser image left out"
+    alone = found(about(pack, scout), "haemorrhage")
+    assert (alone.flag, alone.selection) == (Flag.ABOVE, "")
+
+
+def test_a_localiser_does_not_stand_in_for_slices_that_cannot_be_read(
+    pack: Pack,
+) -> None:
+    """Silence about the slices must not look like a score."""
+    scout = lying(9, -5.0, z=0.0, image_type=("ORIGINAL", "LOCALIZER"))
+    slices = head_slice(1)
+    conclusion = about(
+        pack,
+        scout,
+        images=[scout.source, slices],
+        unreadable=[unreadable(slices)],
+    )
+    finding = found(conclusion, "haemorrhage")
+    assert finding.flag is Flag.NOT_EVALUATED
+    assert finding.reason == "of its images, only localisers can be read"
+    assert conclusion.completion is Completion.PARTIAL
+
+
+def test_a_limit_scores_an_even_selection_and_says_so(pack: Pack) -> None:
+    """First and last included, by position, not by number."""
+    frames = [lying(n, float(n), z=-n) for n in range(1, 10)]
+    limited = with_volumes(pack, "mean", limit=3)
+    finding = found(about(limited, *frames), "haemorrhage")
+    assert finding.selection == "3 of 9 slices, evenly selected"
+    assert finding.images_scored == 3
+    assert [e.image.sop_instance_uid[-1] for e in finding.evidence] == list("951")
+    every = found(about(with_volumes(pack, "mean", limit=9), *frames), "haemorrhage")
+    assert (every.selection, every.images_scored) == ("", 9)
+
+
+@pytest.mark.parametrize(
+    ("method", "logit"), [("median", 1.0), ("mean", 2.0), ("unit-mean", 1.0)]
+)
+def test_the_embedding_of_a_volume_is_scored(
+    pack: Pack, method: str, logit: float
+) -> None:
+    """The highest volume counts; its slices keep their own scores as evidence."""
+    high = [lying(n, x, z=n) for n, x in ((1, 0.0), (2, 1.0), (3, 5.0))]
+    low = [lying(n, -9.0, z=n, uid="1.2.9") for n in (4, 5)]
+    by_volume = with_volumes(pack, f"embedding-{method}")
+    finding = found(about(by_volume, *low, *high), "haemorrhage")
+    assert finding.score is not None
+    assert finding.score.value == pytest.approx(sigmoid(logit))
+    assert [e.image.sop_instance_uid[-1] for e in finding.evidence] == list("321")
+    assert finding.evidence[0].score == pytest.approx(sigmoid(5))
+    assert finding.images_scored == 5
 
 
 # ── not evaluated ───────────────────────────────────────────────────────────

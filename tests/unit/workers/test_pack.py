@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 from safetensors.numpy import save_file
 
 from dicom_node.domain import Urgency
@@ -22,7 +23,14 @@ from tests.packs import (
     manifest,
     write_parts,
 )
-from workers.manifest import MANIFEST, Accepts, LinearHead, ZeroShotHead
+from workers.manifest import (
+    MANIFEST,
+    Accepts,
+    LinearHead,
+    Manifest,
+    ZeroShotHead,
+    digest_of,
+)
 from workers.pack import Pack, locate, open_pack, seal
 
 
@@ -83,6 +91,8 @@ def test_the_device_uid_is_a_uid_and_stays_the_same(pack: Pack, folder: Path) ->
         lambda m: m["preprocessing"].update(size=57),
         lambda m: m["accepts"].pop(),
         lambda m: m["threshold_set"].update(name="other"),
+        lambda m: m.update(volume={}),
+        lambda m: m.update(volume={"limit": 20, "embedding": "median"}),
     ],
 )
 def test_whatever_changes_a_report_changes_the_device_uid(
@@ -91,6 +101,13 @@ def test_whatever_changes_a_report_changes_the_device_uid(
     """The same Device UID means the same answers."""
     edit(folder, change)
     assert open_pack(folder).device_uid != pack.device_uid
+
+
+def test_what_manifests_did_not_always_have_changes_no_identity(pack: Pack) -> None:
+    """Where it is absent, the digest is that of a manifest that never heard of it."""
+    values = TypeAdapter(Manifest).dump_python(pack.manifest, mode="json")
+    assert values.pop("volume") is None
+    assert digest_of(values) == pack.digest
 
 
 def test_thresholds_do_not_change_the_encoder(pack: Pack, folder: Path) -> None:
@@ -158,7 +175,15 @@ def test_a_file_that_the_manifest_does_not_name_has_no_say(folder: Path) -> None
         ),
         (
             lambda m: m["findings"][0].update(aggregation="best"),
-            "aggregation must be max, mean, median or top<n>-mean",
+            "aggregation must be max, mean, median, top<n>-mean or embedding-",
+        ),
+        (
+            lambda m: m.update(volume={"limit": 0}),
+            "a volume's limit is at least one slice",
+        ),
+        (
+            lambda m: m.update(volume={"embedding": "sum"}),
+            "volume.embedding:",
         ),
         (
             lambda m: m["findings"][1].update(prompts=None),
