@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import TypeAdapter
 from safetensors.numpy import save_file
 
 from dicom_node.domain import Urgency
@@ -27,9 +26,7 @@ from workers.manifest import (
     MANIFEST,
     Accepts,
     LinearHead,
-    Manifest,
     ZeroShotHead,
-    digest_of,
 )
 from workers.pack import Pack, locate, open_pack, seal
 
@@ -101,13 +98,6 @@ def test_whatever_changes_a_report_changes_the_device_uid(
     """The same Device UID means the same answers."""
     edit(folder, change)
     assert open_pack(folder).device_uid != pack.device_uid
-
-
-def test_what_manifests_did_not_always_have_changes_no_identity(pack: Pack) -> None:
-    """Where it is absent, the digest is that of a manifest that never heard of it."""
-    values = TypeAdapter(Manifest).dump_python(pack.manifest, mode="json")
-    assert values.pop("volume") is None
-    assert digest_of(values) == pack.digest
 
 
 def test_thresholds_do_not_change_the_encoder(pack: Pack, folder: Path) -> None:
