@@ -256,6 +256,8 @@ def _parameters(finding: Finding) -> Iterator[str]:
             yield f"calibration-set={finding.score.calibration_set}"
     if (point := finding.operating_point) is not None:
         yield f"threshold={point.threshold:.6f}"
+        if point.tolerance:
+            yield f"tolerance={point.tolerance:.6f}"
         yield f"operating-point={point.name}"
         yield f"threshold-set={point.threshold_set} sha256:{point.threshold_set_digest}"
     yield from _rests_on(finding)

@@ -24,6 +24,7 @@ from dicom_node.domain import (
     FrameScore,
     ImageRef,
     InputFile,
+    OperatingPoint,
     Score,
     Unreadable,
 )
@@ -174,12 +175,18 @@ def zero_shot(
 
 def score_frames(head: LinearWeights | ZeroShotWeights, vectors: Embeddings) -> Scores:
     """Return the score of each frame (N,), in [0, 1]: raw, not calibrated."""
+    return _sigmoid(frame_logits(head, vectors))
+
+
+def frame_logits(head: LinearWeights | ZeroShotWeights, vectors: Embeddings) -> Scores:
+    """Return the logit of the score of each frame (N,)."""
+    precise = vectors.astype(np.float64)
     if isinstance(head, LinearWeights):
-        logits = vectors.astype(np.float64) @ head.weight + head.bias
-    else:  # the softmax of two logits is the sigmoid of their difference
-        contrast = head.positive.astype(np.float64) - head.negative
-        logits = head.temperature * (vectors.astype(np.float64) @ contrast)
-    return _sigmoid(logits)
+        logits: Scores = precise @ head.weight + head.bias
+        return logits
+    # the softmax of two logits is the sigmoid of their difference
+    contrast = head.positive.astype(np.float64) - head.negative
+    return head.temperature * (precise @ contrast)
 
 
 def conclude(
@@ -401,12 +408,18 @@ def _find(
         site=spec.anatomy,
         score=Score(value=value),
         operating_point=point,
-        flag=Flag.ABOVE if value >= point.threshold else Flag.BELOW,
+        flag=_flag(value, point),
         urgency=spec.urgency,
         evidence=_evidence(scored.frames, scored.scores),
         images_scored=_images_in(seen.frames),
         selection=seen.words,
     )
+
+
+def _flag(score: float, point: OperatingPoint) -> Flag:
+    if abs(score - point.threshold) < point.tolerance:
+        return Flag.INDETERMINATE
+    return Flag.ABOVE if score >= point.threshold else Flag.BELOW
 
 
 def _categorise(head: LabelWeights, spec: CategorySpec, study: _Study) -> Category:

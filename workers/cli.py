@@ -18,7 +18,17 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+)
+from rich.text import Text
 
 from dicom_node import cli as node_cli
 from dicom_node.cli import ConfigOption, JsonOption
@@ -30,6 +40,9 @@ from dicom_node.logs import configure_logs
 
 PERMANENT, TRANSIENT, INTERRUPTED = 2, 75, 130
 """Exit codes: what will not work however often it is tried, EX_TEMPFAIL, and Ctrl-C."""
+
+FEWEST_BYTES = 10_000
+"""Totals from here on are bytes of a file, on a bar."""
 
 app = typer.Typer(
     name="pacsight",
@@ -193,7 +206,7 @@ def verify_pack(
 
 
 @importers.command("medimageinsight")
-def import_medimageinsight(
+def import_medimageinsight(  # noqa: PLR0913 - the command's options
     *,
     weights: Annotated[Path, typer.Option(help="The released file of weights.")],
     tokenizer: Annotated[Path, typer.Option(help="Its vocab.json and merges.txt.")],
@@ -201,6 +214,9 @@ def import_medimageinsight(
     kind: Annotated[
         str, typer.Option(help="chest-xray, exam-category or bone-age.")
     ] = "chest-xray",
+    profile: Annotated[
+        str, typer.Option(help="auto (measured), float32, bfloat16 or float16.")
+    ] = "auto",
     allow_unofficial: Annotated[
         bool, typer.Option("--allow-unofficial", help="Take other weights, marked so.")
     ] = False,
@@ -214,10 +230,27 @@ def import_medimageinsight(
         weights=weights, tokenizer=tokenizer, allow_unofficial=allow_unofficial
     )
     with _bar(quiet=as_json) as progress:
-        pack = import_pack(origin, out, kind=kind, release=RELEASE, progress=progress)
-    official = pack.manifest.encoder.sha256 == RELEASE.sha256
+        made = import_pack(
+            origin,
+            out,
+            kind=kind,
+            release=RELEASE,
+            progress=progress,
+            profile=profile,
+        )
+    official = made.pack.manifest.encoder.sha256 == RELEASE.sha256
     whose = f"official, release {RELEASE.name}" if official else "unofficial"
-    _show_made(pack.card, out, as_json=as_json, weights=whose)
+    choice = made.choice
+    if not as_json:
+        typer.echo(f"computed in {choice.profile}: {choice.reason}")
+    _show_made(
+        made.pack.card,
+        out,
+        as_json=as_json,
+        weights=whose,
+        numeric_profile=choice.profile,
+        because=choice.reason,
+    )
 
 
 @packs.command("references")
@@ -291,10 +324,23 @@ def evaluate_demo_pack(
         raise typer.Exit(code=1)
 
 
+class _Amount(ProgressColumn):
+    """How much of a file, or how many images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bytes, self._count = DownloadColumn(), MofNCompleteColumn()
+
+    def render(self, task: Task) -> Text:
+        """Return what is done, of how much."""
+        large = (task.total or 0) >= FEWEST_BYTES
+        return self._bytes.render(task) if large else self._count.render(task)
+
+
 @contextmanager
 def _bar(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     """Yield what shows how far a file is."""
-    columns = (TextColumn("{task.description:<17}"), BarColumn(), DownloadColumn())
+    columns = (TextColumn("{task.description:<17}"), BarColumn(), _Amount())
     tasks: dict[str, TaskID] = {}
     with Progress(*columns, console=Console(stderr=True, quiet=quiet)) as shown:
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from safetensors import safe_open
 
 from workers.encoder import open_encoder
-from workers.manifest import Manifest
+from workers.manifest import Manifest, NumericSpec
 from workers.medimageinsight import parse_config
 from workers.medimageinsight.release import RELEASE, Release
 from workers.pack import Pack
@@ -29,6 +29,8 @@ class Description:
         Whether they are the official ones.
     dtype, numeric_profile
         What is stored, and what is computed in.
+    measured
+        What that choice rests on; empty where nothing was measured.
     temperature
         Between images and texts.
     findings, categories, estimates
@@ -49,6 +51,7 @@ class Description:
     dimension: int
     dtype: str
     numeric_profile: str
+    measured: str
     temperature: float
     preprocessing: str
     training_data: tuple[str, ...]
@@ -64,6 +67,7 @@ class Description:
             f"{self.name} {self.version}: {self.title}",
             f"  {self.statement}",
             f"  weights     {self.weights}: {sizes}, computed in {self.numeric_profile}",
+            *([f"  measured    {self.measured}"] if self.measured else []),
             f"  embeddings  {self.dimension} dimensions, {scale}",
             f"  images      {self.preprocessing}",
             f"  trained on  {', '.join(self.training_data) or 'nothing that is named'}",
@@ -98,6 +102,7 @@ def describe(pack: Pack, release: Release = RELEASE) -> Description:
         dimension=encoder.dimension,
         dtype=manifest.encoder.dtype,
         numeric_profile=pack.encoder_key.profile,
+        measured=_measured(manifest.encoder.numeric),
         temperature=math.exp(encoder.logit_scale),
         preprocessing=pack.preprocessing.name,
         training_data=manifest.encoder.training_data,
@@ -115,6 +120,16 @@ def describe(pack: Pack, release: Release = RELEASE) -> Description:
             f"{'validated' if e.validated else 'not validated'}"
             for e in manifest.estimates
         ),
+    )
+
+
+def _measured(numeric: NumericSpec | None) -> str:
+    if numeric is None:
+        return ""
+    return (
+        f"{numeric.profile} on {numeric.device}: {numeric.speedup:.1f} times as fast "
+        f"as float32, cosine {numeric.cosine_mean:.5f}, at worst "
+        f"{numeric.cosine_worst:.5f} ({numeric.images} images)"
     )
 
 

@@ -5,6 +5,7 @@ at home here and in `workers.medimageinsight`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from platform import machine
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ from workers.medimageinsight import (
     MedImageInsight,
     Tokenizer,
     load,
+    multiplies_bfloat16,
     parse_config,
 )
 from workers.pack import Pack
@@ -132,6 +134,23 @@ def why_not(profile: str, device: torch.device) -> str:
         supported = torch.cuda.is_bf16_supported(including_emulation=False)
         return "" if supported else "this GPU cannot"
     return ""
+
+
+def half_profile(device: str) -> str:
+    """Return the profile of half precision that a device has; empty if it has none."""
+    if _device(device).type != "cuda":
+        return "bfloat16" if multiplies_bfloat16() else ""
+    native = torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bfloat16" if native else "float16"
+
+
+def device_name(device: str) -> str:
+    """Return what a device is called: by its maker, or by its instructions."""
+    at = _device(device)
+    if at.type == "cuda":
+        return torch.cuda.get_device_name(at)
+    amx = " and AMX" if torch.cpu._is_amx_tile_supported() else ""  # noqa: SLF001 - no public name
+    return f"{machine()} with {torch.backends.cpu.get_cpu_capability()}{amx}"
 
 
 def read_config(data: Mapping[str, Any]) -> Config:

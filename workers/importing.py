@@ -22,6 +22,7 @@ from workers.medimageinsight.release import Release
 from workers.medimageinsight.renaming import needs_renaming, rewrite
 from workers.pack import Pack, seal
 from workers.placing import CHUNK, Progress, in_one_piece, link_or_copy
+from workers.precision import AUTO, REFERENCE, Choice, choose_profile
 
 UNOFFICIAL = "Unofficial weights: not the file that was released."
 UNKNOWN_DATA = "whatever else unofficial weights have seen"
@@ -49,9 +50,23 @@ class Origin:
     allow_unofficial: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """The pack that was made, and why it is computed as it is."""
+
+    pack: Pack
+    choice: Choice
+
+
 def import_pack(
-    origin: Origin, out: Path, *, kind: str, release: Release, progress: Progress
-) -> Pack:
+    origin: Origin,
+    out: Path,
+    *,
+    kind: str,
+    release: Release,
+    progress: Progress,
+    profile: str = AUTO,
+) -> Imported:
     """Return the pack that was written to `out`.
 
     Parameters
@@ -62,6 +77,8 @@ def import_pack(
         What the pack asks: one of `kinds`.
     release
         What the official weights are.
+    profile
+        What it is computed in: a numeric profile, or ``auto`` for a measured choice.
 
     Raises
     ------
@@ -79,17 +96,17 @@ def import_pack(
         _check_weights(weights, folder / _WEIGHTS, release.config, finite=not official)
         size = weights.stat().st_size
         progress("sealing", 0, size)
-        pack = seal(
-            folder,
-            {
-                **(template if official else _marked(template)),
-                "encoder": _encoder(folder / _WEIGHTS, release, official=official),
-            },
-        )
+        manifest = {
+            **(template if official else _marked(template)),
+            "encoder": _encoder(folder / _WEIGHTS, release, official=official),
+        }
+        pack = seal(folder, manifest)
         if official and pack.manifest.encoder.sha256 != release.sha256:
             raise Permanent(f"{origin.weights} changed while it was imported")
         progress("sealing", size, size)
-    return replace(pack, folder=out.resolve())
+        choice = choose_profile(pack, profile, progress=progress)
+        pack = seal(folder, choice.applied(manifest))
+    return Imported(pack=replace(pack, folder=out.resolve()), choice=choice)
 
 
 def kinds() -> tuple[str, ...]:
@@ -112,12 +129,6 @@ def read_template(kind: str) -> dict[str, Any]:
         (_templates() / f"{kind}.json").read_text("utf-8")
     )
     return template
-
-
-def numeric_profile_for(weights: Path, config: Config) -> str:
-    """Return what the pack is computed in."""
-    del weights, config
-    return "float32"
 
 
 def _templates() -> Any:
@@ -218,7 +229,7 @@ def _encoder(weights: Path, release: Release, *, official: bool) -> dict[str, An
         "config": asdict(config),
         "weights": _WEIGHTS,
         "dtype": _DTYPES[dtype],
-        "numeric_profile": numeric_profile_for(weights, config),
+        "numeric_profile": REFERENCE,
         "embedding_dim": config.embedding,
         "tokenizer": _TOKENIZER,
         "training_data": [

@@ -111,6 +111,9 @@ class PointSpec:
     ----------
     evidence
         Free: sensitivity, specificity, auc, n, ... for reports and model cards.
+    tolerance
+        How far half precision may move a score at the threshold: one that is nearer
+        to it is indeterminate.
     """
 
     __pydantic_config__: ClassVar = _FORBID
@@ -118,8 +121,11 @@ class PointSpec:
     name: str
     threshold: float
     evidence: dict[str, Any] = field(default_factory=dict)
+    tolerance: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.tolerance < math.inf:
+            raise ValueError("the tolerance of a threshold must be finite, and not < 0")
         if not self.name or not math.isfinite(self.threshold):
             raise ValueError("an operating point needs a name and a finite threshold")
 
@@ -308,6 +314,34 @@ class EstimateSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NumericSpec:
+    """What was measured of half precision when a pack was made.
+
+    Parameters
+    ----------
+    profile
+        What was tried; the pack is computed in it, or else in float32.
+    device
+        What it was tried on.
+    images
+        How many were embedded in both.
+    cosine_mean, cosine_worst
+        To the same images' embeddings in float32.
+    speedup
+        Seconds of an image in float32, over those in this profile.
+    """
+
+    __pydantic_config__: ClassVar = _FORBID
+
+    profile: str
+    device: str
+    images: int
+    cosine_mean: float
+    cosine_worst: float
+    speedup: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderSpec:
     """The model that a pack rests on.
 
@@ -325,6 +359,8 @@ class EncoderSpec:
         Folder inside the pack.
     training_data
         Names of the data sets that the encoder has seen.
+    numeric
+        What the choice of the profile rests on: evidence, no part of the identity.
     """
 
     __pydantic_config__: ClassVar = _FORBID
@@ -337,6 +373,7 @@ class EncoderSpec:
     embedding_dim: int
     tokenizer: str
     training_data: tuple[str, ...] = ()
+    numeric: NumericSpec | None = None
 
     @property
     def digest(self) -> Sha256:
@@ -437,6 +474,10 @@ class Manifest:
         """
         values = _manifests.dump_python(self, mode="json")
         values["preprocessing"] = stated(values["preprocessing"])
+        del values["encoder"]["numeric"]
+        for finding in values["findings"]:
+            if not finding["operating_point"]["tolerance"]:
+                del finding["operating_point"]["tolerance"]
         absent = [name for name in _LATER if not values[name]]
         return digest_of({k: v for k, v in values.items() if k not in absent})
 

@@ -151,15 +151,24 @@ class Pack:
 
     @property
     def threshold_set_digest(self) -> Sha256:
-        """Return the identity of the thresholds in force."""
-        points = {f.key: asdict(f.operating_point) for f in self.findings}
-        return digest_of({"set": asdict(self.manifest.threshold_set), "points": points})
+        """Return the identity of the thresholds in force, and of what they are for.
+
+        Scores in another precision are other scores.
+        """
+        return digest_of(
+            {
+                "set": asdict(self.manifest.threshold_set),
+                "points": {f.key: asdict(f.operating_point) for f in self.findings},
+                "profile": self.manifest.encoder.numeric_profile,
+            }
+        )
 
     def operating_point(self, finding: FindingSpec) -> OperatingPoint:
         """Return the threshold of a finding, and the set that it belongs to."""
         return OperatingPoint(
             name=finding.operating_point.name,
             threshold=finding.operating_point.threshold,
+            tolerance=finding.operating_point.tolerance,
             threshold_set=self.manifest.threshold_set.name,
             threshold_set_digest=self.threshold_set_digest,
         )

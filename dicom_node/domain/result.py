@@ -117,12 +117,16 @@ class OperatingPoint:
         In the score's scale; a score at or above it is flagged.
     threshold_set, threshold_set_digest
         Identity of the set that it belongs to.
+    tolerance
+        A score that is nearer to the threshold is indeterminate: half precision may
+        have moved it across.
     """
 
     name: str
     threshold: float
     threshold_set: str
     threshold_set_digest: Sha256
+    tolerance: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

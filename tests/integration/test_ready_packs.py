@@ -63,7 +63,8 @@ def test_a_ready_pack_reports_on_a_radiograph(
         kind=kind,
         release=released.release,
         progress=lambda *_: None,
-    )
+        profile="float32",
+    ).pack
     toml = (
         f'packs = ["{pack.folder}"]\n[worker]\ndecode_processes = 1\ndevice = "cpu"\n'
     )

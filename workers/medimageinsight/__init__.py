@@ -10,6 +10,7 @@ from workers.medimageinsight.config import (
 )
 from workers.medimageinsight.errors import CheckpointError
 from workers.medimageinsight.model import MedImageInsight
+from workers.medimageinsight.prepared import multiplies_bfloat16
 from workers.medimageinsight.tokenizer import Tokenizer, Tokens
 from workers.medimageinsight.unicl import unicl_loss
 
@@ -24,6 +25,7 @@ __all__ = [
     "Tokens",
     "VisionConfig",
     "load",
+    "multiplies_bfloat16",
     "parse_config",
     "save",
     "unicl_loss",

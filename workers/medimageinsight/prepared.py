@@ -475,13 +475,16 @@ class _Linear:
         return gelu(linear(x, self._weight, self._bias))
 
 
+def multiplies_bfloat16() -> bool:
+    """Return whether this CPU has instructions to multiply bfloat16 matrices."""
+    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return bool(available and torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001 - no public name
+
+
 def _packs(weight: Tensor) -> bool:
-    return (
-        weight.device.type == "cpu"
-        and weight.dtype == torch.bfloat16
-        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        and torch.ops.mkldnn._is_mkldnn_bf16_supported()  # noqa: SLF001 - no public name
-    )
+    if weight.device.type != "cpu" or weight.dtype != torch.bfloat16:
+        return False
+    return multiplies_bfloat16()
 
 
 def _packed(weight: Tensor) -> Tensor:

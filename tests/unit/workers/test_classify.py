@@ -199,6 +199,33 @@ def test_a_score_at_the_threshold_is_flagged(
     assert found(about(pack, embedded(source(), logit)), "pneumothorax").flag is flag
 
 
+@pytest.mark.parametrize(
+    ("logit", "flag"),
+    [
+        (0.1, Flag.ABOVE),
+        (0.03, Flag.INDETERMINATE),
+        (0.0, Flag.INDETERMINATE),
+        (-0.03, Flag.INDETERMINATE),
+        (-0.1, Flag.BELOW),
+    ],
+)
+def test_a_score_that_rounding_may_have_moved_is_indeterminate(
+    pack: Pack, logit: float, flag: Flag
+) -> None:
+    """Within the tolerance of a threshold nobody knows which side float32 is on."""
+    spec = pack.findings[0]
+    point = replace(spec.operating_point, tolerance=0.01)
+    manifest = replace(
+        pack.manifest,
+        findings=(replace(spec, operating_point=point), *pack.findings[1:]),
+    )
+    rounded = replace(pack, manifest=manifest)
+    finding = found(about(rounded, embedded(source(), logit)), "pneumothorax")
+    assert finding.flag is flag
+    assert finding.operating_point is not None
+    assert finding.operating_point.tolerance == 0.01
+
+
 def test_evidence_is_the_highest_frames_highest_first(pack: Pack) -> None:
     """At most five, with their scores; the study has the aggregated one."""
     logits = [-1, 3, 0, 2, -2, 1, 2.5]

@@ -67,7 +67,8 @@ def test_an_imported_pack_passes(tmp_path: Path) -> None:
         kind="exam-category",
         release=released.release,
         progress=lambda *_: None,
-    )
+        profile="float32",
+    ).pack
     found = describe(open_pack(made.folder))
     assert found.device_uid == made.device_uid
     assert len(found.categories) == 3

@@ -60,7 +60,8 @@ def imported(
         kind=kind,
         release=released.release,
         progress=silent,
-    )
+        profile="float32",
+    ).pack
 
 
 def change(released: Released, edit: Callable[[dict[str, Tensor]], object]) -> None:
