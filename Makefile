@@ -19,7 +19,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 export PYTHON
 
-.PHONY: help sandbox test test-full bench evaluate-demo lint format lock clean \
+.PHONY: help sandbox test test-full bench bench-model evaluate-demo lint format lock clean \
   setup system-sandbox system-test torch
 .NOTPARALLEL:
 
@@ -38,6 +38,9 @@ test-full: system-test setup lint ## all tests, the slow ones too
 
 bench: system-test setup ## speed and memory, beside peers measured in the same run
 	@for bench in tests/benchmarks/[!_]*.py; do $(BIN)/python "$$bench"; done
+
+bench-model: setup ## the model at full size: speed, share of the matrix rate, accuracy, memory
+	@$(BIN)/python tests/benchmarks/model.py
 
 evaluate-demo: setup ## the demo pack against phantoms it has never seen: AUC with its limits
 	@$(BIN)/pacsight pack evaluate-demo

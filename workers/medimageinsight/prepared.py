@@ -10,7 +10,8 @@ in single precision: the residual stream, norms, depth-wise convolutions, softma
   stands for all of them, its score raised by the logarithm of their number.
 - Query and key of channel attention come out of the linear layer transposed, and the
   attention matrix is multiplied into the projection instead of into the tokens.
-- The convolutions that shrink the grid are matrix products of patches.
+- The convolutions that shrink the grid are matrix products of patches. What they give
+  is the residual stream itself, so that is not rounded.
 - On a CPU, images go through in groups, and norms and sums in pieces, that fit its
   caches, and bfloat16 matrices are laid out once the way oneDNN multiplies them.
 """
@@ -447,7 +448,7 @@ class _Shrink:
         padded[:, 1:-1, 1:-1] = self._norm(x)
         patches = padded.unfold(1, 3, 2).unfold(2, 3, 2)  # (B, h, w, C, 3, 3)
         patches = patches.permute(0, 1, 2, 4, 5, 3).flatten(3)  # (B, h, w, 9C)
-        return _precise(self._linear(patches))
+        return self._linear.precise(patches)
 
 
 class _Linear:
@@ -467,6 +468,20 @@ class _Linear:
         if self._packs:
             return _multiply(x, self._weight, self._bias, "none", "")
         return linear(x, self._weight, self._bias)
+
+    def precise(self, x: Tensor) -> Tensor:
+        """Return (..., D) of (..., C), at least in single precision.
+
+        oneDNN sums in single precision and rounds the sum to the dtype of `x`. A second
+        product, from which the first is taken away before it is rounded, is the rest.
+        """
+        y = self(x)
+        if not self._packs:
+            return _precise(y)
+        rest: Tensor = torch.ops.mkldnn._linear_pointwise.binary(  # noqa: SLF001 - no public name
+            x, -y, self._weight, self._bias, "add"
+        )
+        return _precise(y) + _precise(rest)
 
     def gelu(self, x: Tensor) -> Tensor:
         """Return (..., D) of (..., C), through an exact GELU."""
