@@ -28,9 +28,7 @@ from dicom_node.domain import (
     Score,
     Unreadable,
 )
-from workers.geometry import NOWHERE, Geometry
-from workers.labels import LabelWeights, ensemble, label_weights, shares
-from workers.manifest import (
+from workers.asked import (
     OF_VOLUMES,
     Accepts,
     CategorySpec,
@@ -38,6 +36,8 @@ from workers.manifest import (
     FindingSpec,
     ZeroShotHead,
 )
+from workers.geometry import NOWHERE, Geometry
+from workers.labels import LabelWeights, ensemble, label_weights, shares
 from workers.neighbours import References, nearby
 from workers.pack import LinearWeights, Pack
 from workers.selection import select

@@ -20,6 +20,13 @@ from dicom_node.domain import (
     Unreadable,
 )
 from tests.packs import CONFIG
+from workers.asked import (
+    Accepts,
+    CategorySpec,
+    EstimateSpec,
+    LabelSpec,
+    NeighboursHead,
+)
 from workers.classify import (
     EVIDENCE,
     Conclusion,
@@ -35,14 +42,7 @@ from workers.classify import (
 )
 from workers.geometry import Geometry
 from workers.labels import LabelWeights
-from workers.manifest import (
-    Accepts,
-    CategorySpec,
-    EstimateSpec,
-    LabelSpec,
-    NeighboursHead,
-    VolumeSpec,
-)
+from workers.manifest import VolumeSpec
 from workers.neighbours import References
 from workers.pack import LinearWeights, Pack
 
