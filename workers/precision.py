@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from dicom_node.errors import Permanent
 from workers.asked import FindingSpec
-from workers.classify import frame_logits, heads_of
 from workers.encoder import Embeddings, Encoder, device_name, half_profile, open_encoder
+from workers.heads import frame_logits, heads_of
 from workers.manifest import NumericSpec
 from workers.pack import Pack
 from workers.phantoms import (
