@@ -15,9 +15,9 @@ from dicom_node.ledger import open_ledger
 from dicom_node.objects import ObjectStore
 from sr_writer.codes import FINDINGS_REPORT, IMAGING_MEASUREMENT_REPORT
 from workers import tasks
-from workers.classify import heads_of, labels_of
 from workers.decoding import DecodePool
 from workers.encoder import open_encoder
+from workers.heads import heads_of, labels_of
 from workers.pack import Pack, locate, open_pack
 from workers.pipeline import Bench, Equipped
 

@@ -17,9 +17,9 @@ from pydicom.dataset import Dataset
 
 from dicom_node.domain import Finding, Flag, InputFile, Result, SopInstanceUid
 from sr_writer.page import PICTURES_SHOWN, Picture, reading_order
-from workers.classify import image_ref
 from workers.decode import read_header
 from workers.decoding import Failure, FrameInput, Shown
+from workers.study import image_ref
 from workers.volumes import Kind, Place, Volume
 
 _MIDDLE = (0.2, 0.8)

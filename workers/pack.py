@@ -32,10 +32,9 @@ from dicom_node.domain import (
     Sha256,
 )
 from dicom_node.errors import Permanent
+from workers.asked import FindingSpec, LinearHead
 from workers.manifest import (
     MANIFEST,
-    FindingSpec,
-    LinearHead,
     Manifest,
     digest_of,
     parse_manifest,

@@ -37,20 +37,15 @@ from dicom_node.ledger.leases import BATCHES, JOBS, WorkTable
 from dicom_node.ledger.results import JobInput, StoredEmbedding, StoredObject
 from dicom_node.objects import ObjectStore
 from sr_writer.compose import compose
-from workers.classify import (
-    Conclusion,
-    EmbeddedImage,
-    Heads,
-    Labels,
-    conclude,
-    image_ref,
-)
+from workers.classify import Conclusion, conclude
 from workers.decoding import DecodedInput, DecodePool, Failure, FrameInput
 from workers.encoder import Encoder
 from workers.evidence import pictures, sources
 from workers.geometry import NOWHERE, Geometry, geometry_from_json
+from workers.heads import Heads, Labels
 from workers.holding import hold
 from workers.pack import Pack
+from workers.study import EmbeddedImage, image_ref
 from workers.volumes import Volume, slice_of, volumes
 
 log = structlog.get_logger(__name__)

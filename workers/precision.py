@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.errors import Permanent
-from workers.classify import frame_logits, heads_of
+from workers.asked import FindingSpec
 from workers.encoder import Embeddings, Encoder, device_name, half_profile, open_encoder
-from workers.manifest import FindingSpec, NumericSpec
+from workers.heads import frame_logits, heads_of
+from workers.manifest import NumericSpec
 from workers.pack import Pack
 from workers.phantoms import (
     CHEST_KINDS,

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from workers.asked import Prompts
 from workers.datasets import Overlap, overlap
 from workers.demo.build import SEEDS_PER_RUN
 from workers.demo.heads import by_study, sigmoid
@@ -20,7 +21,6 @@ from workers.demo.probes import PROBES, probe_area, views
 from workers.demo.roc import Estimate, area
 from workers.demo.samples import FINDINGS, Samples, Sizes, orders, render
 from workers.encoder import Encoder, open_encoder
-from workers.manifest import Prompts
 from workers.pack import Pack, open_pack
 
 Progress = Callable[[str], None]

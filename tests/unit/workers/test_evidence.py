@@ -19,10 +19,10 @@ from dicom_node.domain import (
 from dicom_node.errors import Permanent
 from tests import builders
 from tests.images import PIXELS, image, save
-from workers.classify import image_ref
 from workers.decoding import DecodePool
 from workers.evidence import Shot, choose, pictures, sources
 from workers.geometry import NOWHERE, Geometry
+from workers.study import image_ref
 from workers.volumes import Volume, slice_of, volumes
 
 

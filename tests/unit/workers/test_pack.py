@@ -22,12 +22,8 @@ from tests.packs import (
     manifest,
     write_parts,
 )
-from workers.manifest import (
-    MANIFEST,
-    Accepts,
-    LinearHead,
-    ZeroShotHead,
-)
+from workers.asked import LinearHead, ZeroShotHead
+from workers.manifest import MANIFEST
 from workers.pack import Pack, locate, open_pack, seal
 
 
@@ -284,24 +280,6 @@ def test_a_pack_that_is_nowhere_ends_in_a_sentence() -> None:
         Permanent, match=r"no pack 'nowhere'.*installed packs \(.*phantoms"
     ):
         locate("nowhere")
-
-
-@pytest.mark.parametrize(
-    ("accepts", "modality", "body_part", "covered"),
-    [
-        (Accepts(modality=("DX",)), "DX", "", True),
-        (Accepts(modality=("DX",)), "CT", "", False),
-        (Accepts(modality=("DX",), body_part=("CHEST",)), "DX", "CHEST", True),
-        (Accepts(modality=("DX",), body_part=("CHEST",)), "DX", "HAND", False),
-        (Accepts(modality=("DX",), body_part=("CHEST",)), "DX", "", False),
-        (Accepts(modality=("DX",), body_part=("CHEST", "")), "DX", "", True),
-    ],
-)
-def test_what_a_rule_accepts(
-    *, accepts: Accepts, modality: str, body_part: str, covered: bool
-) -> None:
-    """An image that does not say what it shows is accepted only where that is said."""
-    assert accepts.covers(modality, body_part) is covered
 
 
 def test_opening_packs_needs_no_torch(pack: Pack) -> None:

@@ -1,0 +1,172 @@
+"""The images of a study as far as a rule accepts them, and what is seen of them.
+
+Pure. Where no frame can be scored, the study says why not; results refer to its images
+by `image_ref`, and to the frames that speak most for an answer by `evidence_of`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicom_node.domain import FrameScore, ImageRef, InputFile, Unreadable
+from workers.asked import Accepts
+from workers.geometry import NOWHERE, Geometry
+from workers.heads import Scores
+from workers.selection import select
+from workers.volumes import Place, Volume
+
+EVIDENCE = 5
+"""Frames at most that are named for an answer."""
+
+NO_NUMBER = "the model gave a score that is no number"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EmbeddedImage:
+    """One frame that was read, and its embedding (D,) float32 of length one."""
+
+    source: InputFile
+    frame: int
+    vector: NDArray[np.float32]
+    geometry: Geometry = NOWHERE
+
+    @property
+    def place(self) -> Place:
+        """Return which frame of which image it is."""
+        return self.source.sop_instance_uid, self.frame
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Study:
+    """The images of a revision, or those of them that a rule accepts.
+
+    Parameters
+    ----------
+    images
+        Every one, embedded or not.
+    volumes
+        Of every frame of the revision that was read.
+    limit
+        Slices of a volume that are scored at most; None for all.
+    refused
+        Why the rules accept none of the images; empty if they accept one.
+    """
+
+    images: Sequence[InputFile]
+    frames: Sequence[EmbeddedImage]
+    unreadable: Sequence[Unreadable]
+    volumes: Sequence[Volume]
+    limit: int | None
+    refused: str = ""
+
+    def accepted(self, rules: Sequence[Accepts]) -> "Study":
+        """Return the part of it that any of `rules` covers."""
+        images = [
+            image
+            for image in self.images
+            if any(rule.covers(image.modality, image.body_part) for rule in rules)
+        ]
+        uids = {image.sop_instance_uid for image in images}
+        return Study(
+            images=images,
+            frames=[f for f in self.frames if f.source.sop_instance_uid in uids],
+            unreadable=[u for u in self.unreadable if u.image.sop_instance_uid in uids],
+            volumes=self.volumes,
+            limit=self.limit,
+            refused=self.refused or ("" if images else _refusal(rules, self.images)),
+        )
+
+    @property
+    def seen(self) -> "Seen":
+        """Return its frames volume by volume, as far as they are scored."""
+        frames = {frame.place: frame for frame in self.frames}
+        selection = select(self.volumes, frames.keys(), self.limit)
+        runs = [[frames[place] for place in run] for run in selection.runs]
+        return Seen(
+            runs=runs, words=selection.words, surveys_only=selection.surveys_only
+        )
+
+    def narrowed(self, rule: Accepts | None) -> "Study":
+        """Return the part of it that `rule` covers; None covers all."""
+        return self if rule is None else self.accepted([rule])
+
+    @property
+    def why_not(self) -> str:
+        """Return why no frame of it can be scored; empty if one can."""
+        if self.frames:
+            return ""
+        if self.refused:
+            return self.refused
+        reasons = sorted({unread.reason for unread in self.unreadable})
+        count = len({unread.image.sop_instance_uid for unread in self.unreadable})
+        if not reasons:
+            return "no accepted image of this study was embedded"
+        others = len(reasons) - 1
+        more = f", and for {others} other reason{'s'[: others > 1]}" if others else ""
+        return f"none of the accepted images ({count}) can be read: {reasons[0]}{more}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Seen:
+    """The frames that are scored, volume by volume in order, and what was left out.
+
+    Parameters
+    ----------
+    words
+        What was left out, for the report; empty if nothing was.
+    surveys_only
+        Whether there are none but localisers.
+    """
+
+    runs: Sequence[Sequence[EmbeddedImage]]
+    words: str
+    surveys_only: bool
+
+    @property
+    def frames(self) -> list[EmbeddedImage]:
+        """Return all of them."""
+        return [frame for run in self.runs for frame in run]
+
+
+def image_ref(source: InputFile) -> ImageRef:
+    """Return how results refer to an instance."""
+    return ImageRef(
+        series_uid=source.series_uid,
+        sop_class_uid=source.sop_class_uid,
+        sop_instance_uid=source.sop_instance_uid,
+        sha256=source.sha256,
+        frames=source.frames,
+    )
+
+
+def evidence_of(
+    frames: Sequence[EmbeddedImage], scores: Scores
+) -> tuple[FrameScore, ...]:
+    """Return the frames with the highest of `scores` (N,), highest first."""
+    highest = np.argsort(-scores, kind="stable")[:EVIDENCE]
+    return tuple(
+        FrameScore(
+            image=image_ref(frames[i].source),
+            frame=frames[i].frame,
+            score=float(scores[i]),
+        )
+        for i in highest
+    )
+
+
+def images_in(frames: Sequence[EmbeddedImage]) -> int:
+    """Return how many instances they are frames of."""
+    return len({frame.source.sop_instance_uid for frame in frames})
+
+
+def _refusal(rules: Sequence[Accepts], images: Sequence[InputFile]) -> str:
+    needed = ", or ".join(str(rule) for rule in rules)
+    kinds = sorted({(image.modality, image.body_part) for image in images})
+    found = ", ".join(
+        f"{modality or 'images without modality'} "
+        f"{f'of {part}' if part else 'without body part'}"
+        for modality, part in kinds
+    )
+    return f"no image of this study is accepted: needs {needed}; found {found}"
