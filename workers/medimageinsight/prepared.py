@@ -356,8 +356,8 @@ class _ChannelAttention(_Branch):
         self._norm = _Norm(at.under("norm"))
         weight, bias = at.matrix("fn.qkv.weight"), at.matrix("fn.qkv.bias")
         dim = weight.shape[1]
-        self._query_key = weight[: 2 * dim].clone()  # (2C, C)
-        self._query_key_bias = bias[: 2 * dim, None].clone()
+        self._query_key = weight[: 2 * dim]  # (2C, C)
+        self._query_key_bias = bias[: 2 * dim, None]
         self._value = _Linear(weight[2 * dim :], bias[2 * dim :])
         proj = at.matrix("fn.proj.weight").t()  # (C, C), in by out
         self._proj = proj.contiguous().view(groups, dim // groups, dim)
@@ -457,7 +457,7 @@ class _Linear:
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         self._packs = _packs(weight)
         self._weight = _packed(weight) if self._packs else weight
-        self._bias = bias.clone()
+        self._bias = bias
 
     @classmethod
     def of(cls, at: _Source) -> "_Linear":

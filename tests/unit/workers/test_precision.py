@@ -4,10 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from dicom_node.errors import Permanent
-from tests.packs import finding, make_pack, manifest
-from workers.pack import Pack, locate, open_pack
+from tests.golden import recipe
+from tests.packs import CONFIG, finding, make_pack, manifest, write_parts
+from workers.medimageinsight import MedImageInsight, save
+from workers.pack import Pack, locate, open_pack, seal
 from workers.precision import COSINE_MEAN, IMAGES, REFERENCE, Choice, choose_profile
 
 
@@ -94,11 +97,24 @@ def test_float32_needs_no_measurement(pack: Pack) -> None:
 
 def test_half_precision_that_is_not_true_enough_is_refused(tmp_path: Path) -> None:
     """A model that rounding changes is computed in float32, or not at all."""
-    chaotic = make_pack(tmp_path, encoder=manifest()["encoder"])
+    write_parts(tmp_path)
+    model = recipe.fill(MedImageInsight(CONFIG))
+    with torch.no_grad():
+        for name, parameter in model.image_encoder.named_parameters():
+            if name.endswith(("qkv.weight", "fc1.weight")):
+                parameter.mul_(20)
+    save(model, tmp_path / "weights.safetensors")
+    chaotic = seal(tmp_path, manifest())
     automatic = choose_profile(chaotic, device="cpu", progress=silent)
     assert automatic.profile == "float32"
+    with pytest.raises(Permanent, match="bfloat16 has cosines to float32 of"):
+        choose_profile(chaotic, "bfloat16", device="cpu", progress=silent)
+
+
+def test_a_profile_needs_its_hardware(pack: Pack) -> None:
+    """It says so instead of measuring something else."""
     with pytest.raises(Permanent, match="float16: that takes a GPU"):
-        choose_profile(chaotic, "float16", device="cpu", progress=silent)
+        choose_profile(pack, "float16", device="cpu", progress=silent)
 
 
 def test_a_tolerance_cannot_be_negative(tmp_path: Path) -> None:
