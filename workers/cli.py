@@ -97,6 +97,7 @@ def node(*, config: ConfigOption = None) -> None:
 @app.command()
 def worker(*, config: ConfigOption = None) -> None:
     """Run a worker: it embeds and concludes what the node puts on the queue."""
+    _share_cores()
     from workers.app import run_worker
 
     run_worker(_settings(config))
@@ -113,6 +114,7 @@ def analyze(
     config: ConfigOption = None,
 ) -> None:
     """Analyze files without any network: reports and captures go into a folder."""
+    _share_cores()
     from workers.analyze import analyze_files
 
     settings = load_settings(config)
@@ -157,9 +159,7 @@ def embed(
     config: ConfigOption = None,
 ) -> None:
     """Write the embedding of every frame to a file; a run that was stopped goes on."""
-    # Read by torch's OpenMP when it is loaded: its threads would spin on the cores
-    # that decoding needs at the same time, up to ten times slower
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # noqa: TID251 - set, not read
+    _share_cores()
     from workers.embedding import embed_files
     from workers.manifest import VolumeSpec
     from workers.pack import locate, open_pack
@@ -322,6 +322,14 @@ def evaluate_demo_pack(
     typer.echo(json.dumps(asdict(found), indent=2) if as_json else str(found))
     if not found.passed:
         raise typer.Exit(code=1)
+
+
+def _share_cores() -> None:
+    """Let torch's threads wait briefly, then sleep: decoding needs the cores, too.
+
+    Read by its OpenMP when that is loaded.
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # noqa: TID251 - set, not read
 
 
 class _Amount(ProgressColumn):
