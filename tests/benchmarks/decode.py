@@ -1,17 +1,22 @@
 """From a file to model input: frames a second, beside the plain ways to do it.
 
 One core, processor time, medians of rounds in which all take turns; 512 x 512 CT, model
-input of 480 x 480. The plain way is what a script would do: ``pixel_array``, rescale,
-`numpy.percentile`, Pillow; in grey, and in RGB from before the resize, as the model's own
-code does it."""
+input of 480 x 480. The plain way is what a script would do: `dcmread`, ``pixel_array``,
+rescale in double precision, `numpy.percentile` (1, 99), clip, 8 bits, Pillow's bicubic;
+in grey, and in RGB from before the resize, as the model's own code does it. Both sides
+have one thread of BLAS, as decode processes do."""
 
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from statistics import median
+
+os.putenv("OPENBLAS_NUM_THREADS", "1")  # before numpy is loaded
 
 import numpy as np
 from imagecodecs import jpeg2k_decode as codec
@@ -22,7 +27,7 @@ from pydicom.encaps import get_frame
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.images import as_jpeg2000, image, save
-from workers.decode import decode
+from workers.decode import decode, read_header
 from workers.decoding import DecodePool, FrameInput
 from workers.policy import (
     IntensityRule,
@@ -31,7 +36,7 @@ from workers.policy import (
     Preprocessing,
     Window,
 )
-from workers.preprocess import prepare
+from workers.preprocess import intensities, prepare
 from workers.resample import bicubic
 
 SIZE = 480
@@ -44,15 +49,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         plain, packed = write(Path(folder))
         frame = get_frame(dcmread(packed).PixelData, 0, number_of_frames=1)
+        content = decode(plain).pixels.tobytes()
+        grey = intensities(decode(plain), Percentiles())
         took = in_turns(
             {
                 "plain": lambda: by_script(plain),
                 "rgb": lambda: by_script(plain, mode="RGB"),
                 "ours": lambda: ours(plain, Percentiles()),
                 "window": lambda: ours(plain, Window(center=40, width=80)),
-                "resize": partial(
-                    bicubic, np.asarray(decode(plain).pixels >> 4, "u1"), SIZE
-                ),
+                "pillow": partial(by_pillow, grey),
+                "resize": partial(bicubic, grey, SIZE),
+                "decode": partial(decode, plain),
+                "header": partial(read_header, plain),
+                "digest": lambda: sha256(content).hexdigest(),
+                "grey": partial(intensities, decode(plain), Percentiles()),
                 "bare": partial(codec, frame),
                 "packed": lambda: ours(packed, Percentiles()),
             }
@@ -70,7 +80,12 @@ def report(took: dict[str, float]) -> None:
         ("rgb", "plain script, percentiles, RGB"),
         ("ours", "pacsight, percentiles"),
         ("window", "pacsight, fixed window"),
-        ("resize", "of it, Pillow's resize"),
+        ("decode", "percentiles: reading and decoding"),
+        ("header", "  of it, pydicom's reading of the header"),
+        ("digest", "  of it, SHA-256 of the pixels"),
+        ("grey", "percentiles: grey levels"),
+        ("resize", "percentiles: resize"),
+        ("pillow", "Pillow's resize"),
         ("bare", "JPEG 2000: the codec alone"),
         ("packed", "JPEG 2000: pacsight, percentiles"),
     ):
@@ -108,6 +123,11 @@ def by_script(path: Path, mode: str = "L") -> np.ndarray:
     values += float(dataset.RescaleIntercept)
     low, high = np.percentile(values, (1, 99))
     grey = (np.clip((values - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    return by_pillow(grey, mode)
+
+
+def by_pillow(grey: np.ndarray, mode: str = "L") -> np.ndarray:
+    """Return grey levels (H, W) at the model's size."""
     image = Image.fromarray(grey).convert(mode)
     return np.asarray(image.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
 

@@ -1,6 +1,8 @@
 """One decode process, as its worker sees it: started, asked, heard and ended."""
 
 import json
+import math
+import os
 import signal
 import socket
 import subprocess
@@ -17,11 +19,16 @@ from numpy.typing import NDArray
 from dicom_node.domain import Sha256
 from workers.decoding.process import READY
 from workers.geometry import Geometry, geometry_from_json
+from workers.policy import MAX_SIZE_PX
 
 START_LIMIT_S = 120.0
 STOP_LIMIT_S = 2.0
 EXIT_LIMIT_S = 0.2
 ALARM_MARGIN_S = 10.0
+MOST_BYTES = 3 * MAX_SIZE_PX**2
+"""Of a frame: in colour, as large as a policy may have it."""
+BUFFER_BYTES = 1 << 20
+"""What a process may be ahead of its worker, where the system allows it."""
 
 # numpy's thread pool takes memory from the limit and is of no use to one frame
 _BOOT = """
@@ -99,6 +106,7 @@ class Child:
     def __init__(self, *, memory_bytes: int, timeout_s: float) -> None:
         ours, theirs = socket.socketpair()
         self._timeout_s = timeout_s
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
         with theirs:
             arguments = (theirs.fileno(), memory_bytes, timeout_s + ALARM_MARGIN_S)
             self._process = subprocess.Popen(  # noqa: S603 - this very Python
@@ -160,13 +168,26 @@ class Child:
                 reason=str(head["reason"]), transient=bool(head["transient"])
             )
         geometry = str(head["geometry"])
-        pixels = np.frombuffer(self.pipe.recv_bytes(), dtype=np.uint8)
         return Frame(
-            pixels=pixels.reshape(head["shape"]),
+            pixels=self._pixels(head["shape"]),
             digest=Sha256(str(head["digest"])),
             aspect=float(head["aspect"]),
             geometry=geometry_from_json(geometry) if geometry else None,
         )
+
+    def _pixels(self, shape: list[int]) -> NDArray[np.uint8]:
+        """Return the pixels that come next, read to where they stay."""
+        if len(shape) not in (2, 3) or not 0 < math.prod(shape) <= MOST_BYTES:
+            raise ValueError("no frame has such a shape")
+        pixels = np.empty(shape, np.uint8)
+        rest = pixels.data.cast("B")
+        while rest:
+            count = os.readv(self.pipe.fileno(), [rest])
+            if not count:
+                raise EOFError
+            rest = rest[count:]
+        pixels.flags.writeable = False
+        return pixels
 
     def end(self) -> str:
         """Make sure that it is gone, and return what ended it.

@@ -2,9 +2,9 @@
 
 A request is ``{"path", "frames", "policy"}``, its policy null for images to be looked
 at. An answer is ``{"reason", "transient"}`` where a frame cannot be read, or is one that
-the policy does not use, else ``{"shape", "digest", "aspect", "geometry"}`` followed by a
-message of uint8 pixels of that shape, (H, W) or (H, W, 3). The geometry is empty for
-images to be looked at.
+the policy does not use, else ``{"shape", "digest", "aspect", "geometry"}`` followed by
+the uint8 pixels of that shape, (H, W) or (H, W, 3), with nothing around them. The
+geometry is empty for images to be looked at.
 
 The process ends when its socket closes, so it does not outlive its worker. It has no
 more memory than it is given, leaves no core dump with pixels in it, and an alarm that
@@ -20,6 +20,8 @@ from functools import lru_cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from dicom_node.errors import PacsightError, Transient
 from workers.decode import ImageFile, open_image
@@ -75,7 +77,9 @@ def _serve(worker: Connection, alarm_s: float) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         worker.send_bytes(json.dumps(head).encode())
         if pixels is not None:
-            worker.send_bytes(pixels.tobytes())
+            rest = np.ascontiguousarray(pixels).reshape(-1).data
+            while rest:
+                rest = rest[os.write(worker.fileno(), rest) :]
 
 
 def _answer(image: ImageFile, frame: int, policy: Preprocessing | None) -> Answer:

@@ -240,6 +240,36 @@ def test_processes_that_cannot_start_are_a_transient_error(
         pool.map([FrameInput(path=files[0])], POLICY)
 
 
+LIAR = """#!{python}
+import json, os, sys
+from multiprocessing.connection import Connection
+worker = Connection(int(sys.argv[6]))
+worker.send_bytes(b"ready")
+while True:
+    worker.recv_bytes()
+    head = {{"shape": {shape}, "digest": "", "aspect": 1, "geometry": ""}}
+    worker.send_bytes(json.dumps(head).encode())
+    os.write(worker.fileno(), bytes(64))
+"""
+
+
+@pytest.mark.parametrize(
+    "shape", [[], [64], [-8, -8], [0, 8], [1 << 20, 1 << 20], ["8", 8], "12", None]
+)
+def test_a_process_that_lies_about_its_pixels_is_not_believed(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: object
+) -> None:
+    """A hostile file may have taken it over: no such memory is set aside."""
+    liar = tmp_path / "liar"
+    liar.write_text(LIAR.format(python=sys.executable, shape=shape))
+    liar.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(liar))
+    with DecodePool(processes=1, memory_bytes=1 << 30, timeout_s=5) as pool:
+        (found,) = pool.map([FrameInput(path=files[0])], POLICY)
+    assert isinstance(found, Failure)
+    assert found.reason.startswith("decoding it ended its process")
+
+
 def test_several_threads_may_ask_at_once(
     spare_pool: DecodePool, files: list[Path]
 ) -> None:
