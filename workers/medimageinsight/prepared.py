@@ -367,20 +367,20 @@ class _ChannelAttention(_Branch):
         """Add to a grid (B, H, W, C)."""
         tokens = x.flatten(1, 2)  # (B, N, C)
         h = self._norm.cast(tokens, self._query_key.dtype)
-        values = self._value(h)
-        for image, normed, value in zip(tokens, h, values, strict=True):
-            mixing = self._mixing(normed)
-            _add(image, torch.addmm(self._proj_bias, value, mixing))
+        branch = torch.baddbmm(self._proj_bias, self._value(h), self._mixing(h))
+        _add(tokens.flatten(0, 1), branch.flatten(0, 1))
 
     def _mixing(self, h: Tensor) -> Tensor:
-        """Return the matrix (C, C) from values to the branch, of tokens h (N, C)."""
-        groups, size, dim = self._proj.shape
-        query_key = torch.addmm(self._query_key_bias, self._query_key, h.t())  # (2C, N)
-        q, k = query_key.view(2, groups, size, -1).unbind(0)  # each (groups, d, N)
+        """Return matrices (B, C, C) from values to the branch, of tokens h (B, N, C)."""
+        batch, tokens, dim = h.shape
+        groups, size, _ = self._proj.shape
+        weight = self._query_key.expand(batch, -1, -1)
+        query_key = torch.baddbmm(self._query_key_bias, weight, h.transpose(1, 2))
+        q, k = query_key.view(batch, 2, groups, size, tokens).unbind(1)  # (B, g, d, N)
         # Scaled before the sum over N tokens, so that half precision cannot overflow.
-        affinity = torch.bmm(q * h.shape[0] ** -0.5, k.transpose(1, 2))
-        attention = _precise(affinity).softmax(dim=-1).to(h.dtype)  # (groups, d, d)
-        return torch.bmm(attention.transpose(1, 2), self._proj).view(dim, dim)
+        affinity = (q * tokens**-0.5) @ k.transpose(-2, -1)  # (B, g, d, d)
+        attention = _precise(affinity).softmax(dim=-1).to(h.dtype)
+        return (attention.transpose(-2, -1) @ self._proj).view(batch, dim, dim)
 
 
 class _FeedForward(_Branch):
