@@ -39,11 +39,11 @@ Weights = Callable[[str], Tensor]
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 """What matrices may be computed in."""
 
-ELEMENTS_PER_PASS = 4 * 14400 * 256
-"""Of the first grid on a CPU: four images of 480 x 480 through the full model."""
+ELEMENTS_PER_PASS = 14400 * 256
+"""Of the first grid on a CPU: one image of 480 x 480 through the full model."""
 
-ELEMENTS_PER_PIECE = 1 << 18
-"""A megabyte in single precision: a fraction of a core's own cache."""
+ELEMENTS_PER_PIECE = 1 << 17
+"""Half a megabyte in single precision: a fraction of a core's own cache."""
 
 KEPT_BYTES = 1 << 30
 """Freed memory that the C library may keep for the next image."""
