@@ -241,8 +241,6 @@ def import_medimageinsight(  # noqa: PLR0913 - the command's options
     official = made.pack.manifest.encoder.sha256 == RELEASE.sha256
     whose = f"official, release {RELEASE.name}" if official else "unofficial"
     choice = made.choice
-    if not as_json:
-        typer.echo(f"computed in {choice.profile}: {choice.reason}")
     _show_made(
         made.pack.card,
         out,

@@ -242,6 +242,6 @@ def _encoder(weights: Path, release: Release, *, official: bool) -> dict[str, An
 def _marked(template: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **template,
-        "title": f"{template['title']} (unofficial weights)",
+        "title": f"Unofficial weights: {template['title']}",
         "statement": f"{UNOFFICIAL} {template['statement']}",
     }

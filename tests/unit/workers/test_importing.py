@@ -148,7 +148,7 @@ def test_unofficial_weights_are_marked(released: Released, tmp_path: Path) -> No
     """In the title, in the statement of every report, and among the training data."""
     change(released, lambda tensors: tensors[BIAS].add_(1))
     pack = imported(released, tmp_path / "pack", allow_unofficial=True)
-    assert pack.manifest.title.endswith("(unofficial weights)")
+    assert pack.manifest.title.startswith("Unofficial weights: ")
     assert pack.manifest.statement.startswith(UNOFFICIAL)
     assert UNKNOWN_DATA in pack.manifest.encoder.training_data
 
