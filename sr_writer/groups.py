@@ -185,7 +185,7 @@ def _estimate_parameters(estimate: Estimate) -> Iterator[str]:
 
 def _rests_on(asked: Finding | Category | Estimate) -> Iterator[str]:
     yield f"images-scored={asked.images_scored}"
-    if isinstance(asked, Finding) and asked.selection:
+    if asked.selection:
         yield f"selection={asked.selection}"
     if asked.evidence:
         scores = ",".join(f"{e.score:.6f}" for e in asked.evidence)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from dicom_node.domain import Flag, Result
+from dicom_node.domain import Category, Estimate, Finding, Flag, Result
 from sr_writer import ink
 from sr_writer.answers import draw_answers
 from sr_writer.ink import Box, Colour, Pen, line_height
@@ -149,7 +149,12 @@ def _provenance(
     zone = f"{concluded_at:%z}"
     time = f"{concluded_at:%Y-%m-%d %H:%M:%S} UTC{zone[:3]}:{zone[3:5]}"
     yield f"{time}  ·  pacsight {result.software}", False, ink.MUTED
-    if selections := dict.fromkeys(f.selection for f in result.findings if f.selection):
+    asked: list[Finding | Category | Estimate] = [
+        *result.findings,
+        *result.categories,
+        *result.estimates,
+    ]
+    if selections := dict.fromkeys(one.selection for one in asked if one.selection):
         yield f"Selection: {'  ·  '.join(selections)}", False, ink.TEXT
     if result.unreadable:
         count = len({u.image.sop_instance_uid for u in result.unreadable})

@@ -19,8 +19,8 @@ NO_REFERENCES = (
 
 def categorise(head: LabelWeights, spec: CategorySpec, study: Study) -> Category:
     """Return the label that the frames of `study` show most."""
-    frames = study.seen.frames
-    why_not = study.why_not
+    seen = study.seen
+    frames, why_not = seen.frames, seen.why_not
     if not why_not:
         whole, each = shares(head, np.stack([frame.vector for frame in frames]))
         if not np.isfinite(each).all():
@@ -45,6 +45,7 @@ def categorise(head: LabelWeights, spec: CategorySpec, study: Study) -> Category
         labels=len(spec.labels),
         evidence=evidence_of(frames, each[:, first]),
         images_scored=images_in(frames),
+        selection=seen.words,
     )
 
 
@@ -56,8 +57,9 @@ def estimate(
     references: References | None, spec: EstimateSpec, study: Study
 ) -> Estimate:
     """Return the value that references near to the frames of `study` have."""
-    frames = study.seen.frames
-    why_not = study.why_not or (NO_REFERENCES if references is None else "")
+    seen = study.seen
+    frames = seen.frames
+    why_not = seen.why_not or (NO_REFERENCES if references is None else "")
     if not why_not and not all(np.isfinite(frame.vector).all() for frame in frames):
         why_not = NO_NUMBER
     if references is None or why_not:
@@ -81,6 +83,7 @@ def estimate(
         spread=found.spread,
         evidence=evidence[:EVIDENCE],
         images_scored=images_in(frames),
+        selection=seen.words,
     )
 
 
@@ -92,6 +95,7 @@ def _estimated(  # noqa: PLR0913 - the parts of an estimate
     spread: float | None = None,
     evidence: tuple[FrameScore, ...] = (),
     images_scored: int = 0,
+    selection: str = "",
     reason: str = "",
 ) -> Estimate:
     return Estimate(
@@ -104,6 +108,7 @@ def _estimated(  # noqa: PLR0913 - the parts of an estimate
         validated=spec.validated is not None,
         evidence=evidence,
         images_scored=images_scored,
+        selection=selection,
         reason=reason,
         unequipped=reason == NO_REFERENCES,
     )

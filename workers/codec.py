@@ -132,6 +132,8 @@ def _rle(frame: bytes, runner: DecodeRunner) -> Samples:
     """Return samples of which each byte is a segment of its own (PS3.5 annex G)."""
     count, *offsets = unpack("<16L", frame[:_RLE_HEADER])
     depth = max(runner.bits_allocated // _BYTE_BITS, 1)
+    if count > len(offsets):
+        raise ValueError(f"{count} RLE segments: a frame has {len(offsets)} at most")
     if count != depth * runner.samples_per_pixel:
         raise ValueError(
             f"{count} RLE segments, where the header asks for another number"
@@ -139,7 +141,9 @@ def _rle(frame: bytes, runner: DecodeRunner) -> Samples:
     ends = [*offsets[1:count], len(frame)]
     size = _frame_bytes(runner) // count
     planes = np.empty((runner.samples_per_pixel, depth, size), dtype=np.uint8)
-    for plane, start, end in zip(planes.reshape(-1, size), offsets, ends, strict=False):
+    for plane, start, end in zip(
+        planes.reshape(-1, size), offsets[:count], ends, strict=True
+    ):
         content = imagecodecs.packbits_decode(frame[start:end])
         plane[:] = np.frombuffer(content, dtype=np.uint8, count=size)
     if runner.bits_allocated == 1:

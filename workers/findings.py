@@ -23,11 +23,9 @@ def find(
     study: Study,
 ) -> Finding:
     """Return what the frames of `study` say of one finding."""
-    if study.why_not:
-        return _not_evaluated(spec, study.why_not)
     seen = study.seen
-    if seen.surveys_only and study.unreadable:
-        return _not_evaluated(spec, "of its images, only localisers can be read")
+    if seen.why_not:
+        return _not_evaluated(spec, seen.why_not)
     scored = _score(head, spec.aggregation, seen)
     if not np.isfinite([scored.value, *scored.scores]).all():
         return _not_evaluated(spec, NO_NUMBER)

@@ -209,13 +209,7 @@ def open_pack(folder: Path) -> Pack:
     manifest = read_manifest(folder)
     _verify(folder / manifest.encoder.weights, manifest.encoder.sha256)
     _verify_files(folder, manifest)
-    return Pack(
-        folder=folder,
-        manifest=manifest,
-        digest=manifest.digest,
-        heads=_read_heads(folder, manifest),
-        references=_read_references(folder, manifest),
-    )
+    return _opened(folder, manifest)
 
 
 def seal(folder: Path, manifest: Mapping[str, Any]) -> Pack:
@@ -242,9 +236,19 @@ def seal(folder: Path, manifest: Mapping[str, Any]) -> Pack:
         "files": {part: _sha256(folder / part) for part in parts},
     }
     text = json.dumps(sealed, indent=2, ensure_ascii=False) + "\n"
-    parse_manifest(text.encode(), folder / MANIFEST)
+    parsed = parse_manifest(text.encode(), folder / MANIFEST)
     (folder / MANIFEST).write_text(text, encoding="utf-8")
-    return open_pack(folder)
+    return _opened(folder, parsed)  # its digests were made a moment ago
+
+
+def _opened(folder: Path, manifest: Manifest) -> Pack:
+    return Pack(
+        folder=folder,
+        manifest=manifest,
+        digest=manifest.digest,
+        heads=_read_heads(folder, manifest),
+        references=_read_references(folder, manifest),
+    )
 
 
 def _package_folder(package: str) -> Path:

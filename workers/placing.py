@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from dicom_node.errors import Permanent
 
 Progress = Callable[[str, int, int], None]
-"""What is being done, how many bytes are, and how many there are in all."""
+"""What is being done, how many bytes or images are, and how many there are in all."""
 
 CHUNK = 16 << 20
 

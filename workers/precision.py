@@ -29,9 +29,7 @@ from workers.phantoms import (
     phantom,
     radiograph_grey,
 )
-
-Progress = Callable[[str, int, int], None]
-"""Told (what is done, how much of it, of how much)."""
+from workers.placing import Progress
 
 AUTO = "auto"
 REFERENCE = "float32"

@@ -1,6 +1,6 @@
 """The images of a study as far as a rule accepts them, and what is seen of them.
 
-Pure. Where no frame can be scored, the study says why not; results refer to its images
+Pure. Where nothing can be said of them, there is a reason; results refer to its images
 by `image_ref`, and to the frames that speak most for an answer by `evidence_of`.
 """
 
@@ -20,6 +20,7 @@ from workers.volumes import Place, Volume
 EVIDENCE = 5
 """Frames at most that are named for an answer."""
 
+ONLY_LOCALISERS = "of its images, only localisers can be read"
 NO_NUMBER = "the model gave a score that is no number"
 
 
@@ -82,10 +83,13 @@ class Study:
     def seen(self) -> "Seen":
         """Return its frames volume by volume, as far as they are scored."""
         frames = {frame.place: frame for frame in self.frames}
+        if not frames:
+            return Seen(runs=(), words="", why_not=self._why_not)
         selection = select(self.volumes, frames.keys(), self.limit)
         runs = [[frames[place] for place in run] for run in selection.runs]
+        lost = selection.surveys_only and self.unreadable
         return Seen(
-            runs=runs, words=selection.words, surveys_only=selection.surveys_only
+            runs=runs, words=selection.words, why_not=ONLY_LOCALISERS if lost else ""
         )
 
     def narrowed(self, rule: Accepts | None) -> "Study":
@@ -93,10 +97,8 @@ class Study:
         return self if rule is None else self.accepted([rule])
 
     @property
-    def why_not(self) -> str:
-        """Return why no frame of it can be scored; empty if one can."""
-        if self.frames:
-            return ""
+    def _why_not(self) -> str:
+        """Return why it has no frame."""
         if self.refused:
             return self.refused
         reasons = sorted({unread.reason for unread in self.unreadable})
@@ -116,13 +118,13 @@ class Seen:
     ----------
     words
         What was left out, for the report; empty if nothing was.
-    surveys_only
-        Whether there are none but localisers.
+    why_not
+        Why nothing can be said of them; empty if something can.
     """
 
     runs: Sequence[Sequence[EmbeddedImage]]
     words: str
-    surveys_only: bool
+    why_not: str
 
     @property
     def frames(self) -> list[EmbeddedImage]:

@@ -186,6 +186,8 @@ class Category:
         The frames that show the chosen label most, highest score first.
     reason
         Why it was not evaluated; empty otherwise.
+    selection
+        Which of the readable images it rests on where not all were; as of a finding.
     """
 
     key: str
@@ -196,6 +198,7 @@ class Category:
     evidence: tuple[FrameScore, ...]
     images_scored: int
     reason: str = ""
+    selection: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,6 +224,8 @@ class Estimate:
         The frames that it rests on, each with the value it gave.
     reason
         Why it was not evaluated; empty otherwise.
+    selection
+        Which of the readable images it rests on where not all were; as of a finding.
     """
 
     key: str
@@ -233,6 +238,7 @@ class Estimate:
     evidence: tuple[FrameScore, ...]
     images_scored: int
     reason: str = ""
+    selection: str = ""
     unequipped: bool = False
 
 

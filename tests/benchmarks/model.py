@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -177,7 +177,7 @@ def embed(model: MedImageInsight, batch: Tensor) -> Tensor:
     return vectors
 
 
-def multiplier(row: Row):  # type: ignore[no-untyped-def]
+def multiplier(row: Row) -> Callable[[], float]:
     """Return what gives the rate of a matrix product, GFLOP/s."""
     dtype = getattr(torch, row.dtype)
     a, b = (torch.randn(MATRIX, MATRIX, device=row.device).to(dtype) for _ in range(2))

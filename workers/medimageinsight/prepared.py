@@ -20,6 +20,7 @@ import ctypes
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -198,15 +199,15 @@ class _Block:
         return x
 
 
-class _Branch:
+class _Branch(Protocol):
     """A residual branch: what it computes is added to the grid in place."""
 
     def add_to(self, x: Tensor) -> None:
         """Add to a grid (B, H, W, C)."""
-        raise NotImplementedError
+        ...
 
 
-class _WindowAttention(_Branch):
+class _WindowAttention:
     """`vision.WindowAttention` with its norm, on tokens in the order of windows."""
 
     def __init__(self, at: _Source, heads: int, window: int) -> None:
@@ -349,7 +350,7 @@ def _spans(length: int, window: int) -> Iterator[tuple[int, int, int]]:
         yield whole, length - whole, length - whole
 
 
-class _ChannelAttention(_Branch):
+class _ChannelAttention:
     """`vision.ChannelAttention` with its norm."""
 
     def __init__(self, at: _Source, groups: int) -> None:
@@ -383,7 +384,7 @@ class _ChannelAttention(_Branch):
         return (attention.transpose(-2, -1) @ self._proj).view(batch, dim, dim)
 
 
-class _FeedForward(_Branch):
+class _FeedForward:
     """`vision.FeedForward` with its norm."""
 
     def __init__(self, at: _Source) -> None:

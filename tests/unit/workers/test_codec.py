@@ -169,6 +169,18 @@ def test_rle_frames_come_back_as_they_were(
     np.testing.assert_array_equal(found.pixels, pixels)
 
 
+def test_more_rle_segments_than_a_header_names_are_no_picture(dicom: Path) -> None:
+    """It has room for 15; what is not there is not filled with whatever memory holds."""
+    dataset = image(np.zeros((2, 2, 3), dtype=np.uint8))
+    dataset.BitsAllocated = dataset.BitsStored = 64
+    dataset.HighBit = 63
+    header = struct.pack("<16L", 24, *range(64, 64 + 15 * 4, 4))
+    dataset.PixelData = encapsulate([header + bytes([0xFD, 7, 0x80, 0]) * 24])
+    dataset.file_meta.TransferSyntaxUID = RLELossless
+    with pytest.raises(Permanent, match="24 RLE segments: a frame has 15 at most"):
+        decode(save(dataset, dicom))
+
+
 @pytest.mark.corpus
 @pytest.mark.parametrize(
     "name",

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dicom_node.domain import Completion, Flag, SeriesUid
+from dicom_node.domain import Category, Completion, Estimate, Flag, SeriesUid
 from tests.studies import (
+    LABELS,
     about,
+    asking,
     embedded,
     found,
     head_slice,
@@ -157,6 +159,25 @@ def test_a_localiser_has_no_say_where_there_are_slices(pack: Pack) -> None:
     assert finding.selection == "1 localiser image left out"
     alone = found(about(pack, scout), "haemorrhage")
     assert (alone.flag, alone.selection) == (Flag.ABOVE, "")
+
+
+def test_what_was_left_out_is_said_of_every_answer(pack: Pack) -> None:
+    """Categories and estimates rest on the same selection as findings, and say it."""
+    wide = asking(pack)
+    manifest = replace(
+        wide.manifest,
+        categories=tuple(replace(c, accepts=None) for c in wide.manifest.categories),
+        estimates=tuple(replace(e, accepts=None) for e in wide.manifest.estimates),
+    )
+    scout = lying(9, 5.0, z=0.0, uid="1.2.9", image_type=("ORIGINAL", "LOCALIZER"))
+    frames = [scout, *(lying(n, 1.0, z=n) for n in (1, 2, 3))]
+    conclusion = about(replace(wide, manifest=manifest), *frames, labels=LABELS)
+    answers: list[Category | Estimate] = [
+        *conclusion.categories,
+        *conclusion.estimates,
+    ]
+    assert [one.selection for one in answers] == ["1 localiser image left out"] * 2
+    assert [one.images_scored for one in answers] == [3, 3]
 
 
 def test_a_localiser_does_not_stand_in_for_slices_that_cannot_be_read(
