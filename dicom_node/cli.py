@@ -23,7 +23,7 @@ from dicom_node.ledger import Ledger, Tx, motion, open_ledger, outbox, results
 from dicom_node.ledger.arrivals import keep_patient_of
 from dicom_node.ledger.overview import StudyLine, journal, studies
 from dicom_node.ledger.studies import happen
-from dicom_node.lifecycle import Event, State
+from dicom_node.lifecycle import CONCLUDED, Event, State
 
 ConfigOption = Annotated[
     Path | None,
@@ -44,6 +44,7 @@ def register(app: typer.Typer) -> None:
     app.command("journal")(show_journal)
     app.command("complete")(complete)
     app.command("retry")(retry)
+    app.command("conclude")(conclude)
     app.command("resolve")(resolve)
 
 
@@ -111,6 +112,33 @@ def retry(study: StudyArgument, *, config: ConfigOption = None) -> None:
         found = motion.find(tx, study)
         state = _retry(tx, found, now)
         typer.echo(f"{found.study_uid} is {state}")
+
+
+def conclude(
+    study: Annotated[
+        str | None,
+        typer.Argument(help="Study Instance UID, or an ending that only it has."),
+    ] = None,
+    *,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every study that is concluded.")
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Conclude studies again with the packs in use now, from the embeddings kept.
+
+    Only where a pack has changed is there a new revision, whose report supersedes the
+    former.
+    """
+    if every == (study is not None):
+        raise typer.BadParameter("name a study, or say --all")
+    now = datetime.now(UTC)
+    with _ledger(load_settings(config)) as ledger:
+        with ledger.read() as tx:
+            named = None if study is None else motion.find(tx, study)
+            keys = [named.key] if named else motion.keys_in(tx, CONCLUDED)
+        count = sum(_conclude_again(ledger, key, now) for key in keys)
+    typer.echo(f"{count} of {len(keys)} studies are concluded again by the node")
 
 
 def resolve(
@@ -203,6 +231,15 @@ def _retry(tx: Tx, found: motion.Found, now: datetime) -> State:
     if found.state not in {State.FAILED, State.UNDELIVERED}:
         return found.state
     return happen(tx, found.key, Event.RETRY, detail="an operator asked", at=now)
+
+
+def _conclude_again(ledger: Ledger, key: int, now: datetime) -> bool:
+    """Let the study be concluded again; False where it is on its way as it is."""
+    with ledger.write() as tx:
+        if not motion.is_in(tx, key, CONCLUDED):
+            return False
+        happen(tx, key, Event.AGAIN, detail="an operator asked", at=now)
+    return True
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from dicom_node.ledger import (
     Ledger,
     LedgerBusyError,
     Tx,
+    frames,
     leases,
     motion,
     outbox,
@@ -157,6 +158,9 @@ class Handover:
     def _open_revision(self, key: int, now: datetime, tx: Tx) -> State | None:
         if key not in motion.embedded(tx, now=now, key=key):
             return None
+        frames.await_packs(tx, key, self.packs)
+        if key not in motion.embedded(tx, now=now, key=key):
+            return None  # a pack that is new here needs other embeddings
         outbox.address(tx, key, self.addresses, now=now)
         former = motion.revision_of(tx, key)
         number = revisions.open_revision(tx, key, self.packs, now=now)

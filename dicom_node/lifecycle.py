@@ -68,11 +68,16 @@ class Event(StrEnum):
     """No delivery is left to try, and at least one did not arrive."""
     RETRY = "retry"
     """An operator asks for another try."""
+    AGAIN = "again"
+    """An operator wants it concluded with the packs that are in use now."""
 
 
 class ImpossibleError(PacsightError):
     """An event that the study's state does not allow: a fault of ours."""
 
+
+CONCLUDED = (State.DELIVERING, State.DONE, State.FAILED, State.UNDELIVERED)
+"""States in which nothing is left to be concluded of what is there."""
 
 _S, _E = State, Event
 
@@ -89,6 +94,7 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (_S.HELD, _E.AGREED): _S.RECEIVING,
     (_S.FAILED, _E.RETRY): _S.CONCLUDING,
     (_S.UNDELIVERED, _E.RETRY): _S.DELIVERING,
+    **{(state, _E.AGAIN): _S.EMBEDDING for state in CONCLUDED},
     **{(state, _E.INSTANCE): _S.RECEIVING for state in State if state is not _S.HELD},
     **{(state, _E.CONFLICT): _S.HELD for state in State},
 }

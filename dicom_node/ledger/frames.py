@@ -67,6 +67,12 @@ def hurry(tx: Connection, study_id: int, priority: int) -> None:
     tx.execute(update(embedding).where(waiting).values(priority=priority))
 
 
+def await_packs(tx: Connection, study_id: int, packs: Sequence[PackCard]) -> None:
+    """Let every current image of a study be embedded for each of these packs."""
+    for encoder in sorted({pack.encoder.digest for pack in packs}):
+        await_embeddings(tx, encoder, study.c.id == study_id)
+
+
 def await_embeddings(
     tx: Connection, encoder: Sha256, of_studies: ColumnElement[bool]
 ) -> None:

@@ -208,6 +208,18 @@ def any_in(tx: Connection, states: Collection[State]) -> bool:
     return tx.execute(query).first() is not None
 
 
+def keys_in(tx: Connection, states: Collection[State]) -> list[int]:
+    """Return the studies that are in one of these states, the oldest first."""
+    query = select(study.c.id).where(study.c.state.in_(states)).order_by(study.c.id)
+    return list(tx.execute(query).scalars())
+
+
+def is_in(tx: Connection, key: int, states: Collection[State]) -> bool:
+    """Return whether the study is in one of these states, and hold it there."""
+    query = select(study.c.state).where(study.c.id == key)
+    return tx.execute(locked(query)).scalar_one() in states
+
+
 def expect(tx: Connection, key: int, instances: int) -> None:
     """Note how many instances a source says that the study has."""
     tx.execute(update(study).where(study.c.id == key).values(expected=instances))

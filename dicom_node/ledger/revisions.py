@@ -46,8 +46,10 @@ def open_revision(
     """Return the number of the revision to conclude, with a job for each pack.
 
     It is a new one only where the images, their patient or the copied attributes
-    differ from the last: another transfer syntax alone does not count. Jobs of
-    older revisions that nobody has begun are dropped.
+    differ from the last, or a pack is another one than it was: another transfer
+    syntax alone does not count. Jobs of older revisions that nobody has begun are
+    dropped; what packs that did not change have concluded of the same images holds
+    for the new revision, too.
 
     The same instance versions may be concluded a second time, after others came and
     went again: the outcome of these jobs is a higher one, so that their objects are
@@ -56,7 +58,8 @@ def open_revision(
     images = _images(tx, study_id)
     fingerprint = _fingerprint(tx, study_id, images)
     last = _last_revision(tx, study_id)
-    if last is not None and last.fingerprint == fingerprint:
+    unchanged = last is not None and last.fingerprint == fingerprint
+    if unchanged and not _are_others(tx, last.id, packs):
         _revive(tx, last.id, packs)
         _add_jobs(tx, last.id, study_id, packs)
         return int(last.number)
@@ -68,7 +71,8 @@ def open_revision(
         "number": number,
         "fingerprint": fingerprint,
         "inputs": sha256(repr(keys).encode()).hexdigest(),
-        "last_image_at": max(i.received_at for i in images),
+        # nobody waited for other packs since the images came
+        "last_image_at": now if unchanged else max(i.received_at for i in images),
         "at": now,
     }
     key = tx.execute(
@@ -77,6 +81,8 @@ def open_revision(
     inputs = [{"revision_id": key, "version_id": i.id} for i in images]
     tx.execute(insert(revision_input), inputs)
     tx.execute(update(study).where(study.c.id == study_id).values(revision=number))
+    if unchanged:
+        _carry_over(tx, last.id, key, packs)
     _add_jobs(tx, key, study_id, packs)
     return number
 
@@ -149,6 +155,29 @@ def _last_revision(tx: Connection, study_id: int) -> Any:
     return tx.execute(query).first()
 
 
+def _are_others(tx: Connection, revision_id: int, packs: Sequence[PackCard]) -> bool:
+    """Return whether a pack was through with the revision, and is another one now."""
+    through = job.c.state.in_([leases.DONE, leases.FAILED])
+    query = select(job.c.pack, job.c.device_uid).where(
+        job.c.revision_id == revision_id, through
+    )
+    former = [(row.pack, row.device_uid) for row in tx.execute(query)]
+    return any(
+        pack.name in {name for name, _ in former}
+        and (pack.name, pack.device_uid) not in former
+        for pack in packs
+    )
+
+
+def _carry_over(
+    tx: Connection, former: int, key: int, packs: Sequence[PackCard]
+) -> None:
+    """Let what unchanged packs concluded of the same images stand."""
+    in_use = job.c.device_uid.in_([pack.device_uid for pack in packs])
+    concluded = (job.c.revision_id == former) & (job.c.state == leases.DONE)
+    tx.execute(update(job).where(concluded, in_use).values(revision_id=key))
+
+
 def _revive(tx: Connection, revision_id: int, packs: Sequence[PackCard]) -> None:
     """Take up again what was dropped while the study's instances disagreed."""
     in_use = job.c.device_uid.in_([pack.device_uid for pack in packs])
@@ -177,6 +206,8 @@ def _add_jobs(
         select(study.c.priority).where(study.c.id == study_id)
     ).scalar_one()
     outcomes = _next_outcomes(tx, revision_id)
+    here = select(job.c.device_uid).where(job.c.revision_id == revision_id)
+    there = set(tx.execute(here).scalars())
     rows = [
         {
             "revision_id": revision_id,
@@ -191,6 +222,7 @@ def _add_jobs(
             **leases.NEW,
         }
         for pack in packs
+        if pack.device_uid not in there
     ]
     insert_ignore(tx, job, rows)
 

@@ -12,10 +12,12 @@ from dicom_node.handover import Handover, Pace
 from dicom_node.ledger import Ledger, arrivals, leases, motion, outbox
 from dicom_node.ledger.leases import BATCHES, JOBS
 from dicom_node.ledger.overview import journal
+from dicom_node.ledger.studies import happen
 from dicom_node.ledger.tables import metadata, version
-from dicom_node.lifecycle import Patience
+from dicom_node.lifecycle import Event, Patience
 from tests.arrivals import (
     ENCODER,
+    OTHER_ENCODER,
     PACK,
     digest,
     instance_uid,
@@ -50,6 +52,9 @@ PACE = Pace(
 )
 OTHER_PACK = PackCard(
     name="head", version="1.0", device_uid="2.25.2002", encoder=ENCODER
+)
+NEXT_PACK = PackCard(
+    name=PACK.name, version="1.1", device_uid="2.25.1002", encoder=ENCODER
 )
 
 
@@ -525,6 +530,74 @@ def test_a_site_without_destinations_is_done_when_concluded(site: Site) -> None:
     site.work_off()
     site.tick()
     assert state(site.ledger) == "done"
+
+
+def conclude_again(site: Site) -> None:
+    """Ask for another conclusion, and let the study come to its end."""
+    with site.ledger.write() as tx:
+        key = standing(site.ledger).key
+        happen(tx, key, Event.AGAIN, detail="asked", at=site.clock())
+    site.finish()
+
+
+def test_a_new_pack_concludes_what_was_concluded_before(site: Site) -> None:
+    """A new revision, from the embeddings that are there; it names its predecessor."""
+    site.receive(received())
+    site.finish()
+    site.packs = [NEXT_PACK]
+    site.restart()
+    conclude_again(site)
+    first, second = jobs(site.ledger)
+    assert state(site.ledger) == "done"
+    assert [(j.number, j.device_uid) for j in (first, second)] == [
+        (1, PACK.device_uid),
+        (2, NEXT_PACK.device_uid),
+    ]
+    (former,) = job_input(site.ledger, second.id).predecessors
+    assert (
+        former.sop_instance_uid == stored(first.id, ObjectKind.REPORT).sop_instance_uid
+    )
+    assert held_by(site.ledger)["batch"] == 1
+
+
+def test_a_pack_that_did_not_change_is_not_run_again(site: Site) -> None:
+    """Its report stays the current one, in the new revision too."""
+    site.packs = [PACK, OTHER_PACK]
+    site.restart()
+    site.receive(received())
+    site.finish()
+    site.packs = [NEXT_PACK, OTHER_PACK]
+    site.restart()
+    conclude_again(site)
+    found = sorted((j.pack, j.number, j.device_uid) for j in jobs(site.ledger))
+    assert found == [
+        ("chest", 1, PACK.device_uid),
+        ("chest", 2, NEXT_PACK.device_uid),
+        ("head", 2, OTHER_PACK.device_uid),
+    ]
+
+
+def test_nothing_changed_is_concluded_to_the_same(site: Site) -> None:
+    """No new revision, no new job, nothing sent twice."""
+    site.receive(received())
+    site.finish()
+    before = held_by(site.ledger)
+    conclude_again(site)
+    after = held_by(site.ledger)
+    assert state(site.ledger) == "done"
+    assert after | {"event": 0} == before | {"event": 0}
+
+
+def test_a_pack_with_another_encoder_waits_for_its_embeddings(site: Site) -> None:
+    """The images lie in the spool: they are embedded first, then concluded."""
+    site.receive(*series(1, 2))
+    site.finish()
+    site.packs = [replace(NEXT_PACK, encoder=OTHER_ENCODER)]
+    site.restart()
+    conclude_again(site)
+    assert state(site.ledger) == "done"
+    assert held_by(site.ledger)["embedding"] == 4
+    assert [j.number for j in jobs(site.ledger)] == [1, 2]
 
 
 def test_one_study_that_fails_holds_up_no_other(site: Site) -> None:

@@ -249,7 +249,7 @@ def test_the_same_images_once_more_have_another_outcome(ledger: Ledger) -> None:
 def test_a_new_version_of_a_pack_supersedes_the_old_ones_report(
     ledger: Ledger,
 ) -> None:
-    """Also within a revision: there is one current report of a pack."""
+    """There is one current report of a pack."""
     record(ledger, received())
     embed(ledger, picture=lambda _path: digest("pixels"))
     complete(ledger)
@@ -259,7 +259,7 @@ def test_a_new_version_of_a_pack_supersedes_the_old_ones_report(
     record(ledger, received(content="compressed"))
     embed(ledger, picture=lambda _path: digest("pixels"))
     complete(ledger)
-    assert open_revision(ledger, packs=[NEXT_PACK]) == 1
+    assert open_revision(ledger, packs=[NEXT_PACK]) == 2
     about = job_input(ledger, jobs(ledger)[-1].id)
     former = stored(jobs(ledger)[0].id, ObjectKind.REPORT)
     assert about.device_uid == NEXT_PACK.device_uid

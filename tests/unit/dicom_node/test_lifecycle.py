@@ -39,12 +39,17 @@ EXPECTED: Mapping[str, Mapping[Event, str]] = {
         **RECEIVES,
         Event.DELIVERED: "done",
         Event.UNDELIVERED: "undelivered",
+        Event.AGAIN: "embedding",
     },
-    "done": RECEIVES,
+    "done": {**RECEIVES, Event.AGAIN: "embedding"},
     "not analysed": RECEIVES,
     "held": {Event.INSTANCE: "held", Event.CONFLICT: "held", Event.AGREED: "receiving"},
-    "failed": {**RECEIVES, Event.RETRY: "concluding"},
-    "undelivered": {**RECEIVES, Event.RETRY: "delivering"},
+    "failed": {**RECEIVES, Event.RETRY: "concluding", Event.AGAIN: "embedding"},
+    "undelivered": {
+        **RECEIVES,
+        Event.RETRY: "delivering",
+        Event.AGAIN: "embedding",
+    },
 }
 """The table once more, written by hand from the states' side."""
 
