@@ -163,7 +163,8 @@ class Handover:
             return None  # a pack that is new here needs other embeddings
         outbox.address(tx, key, self.addresses, now=now)
         former = motion.revision_of(tx, key)
-        number = revisions.open_revision(tx, key, self.packs, now=now)
+        objects = {kind for to in self.addresses for kind in to.objects}
+        number = revisions.open_revision(tx, key, self.packs, objects=objects, now=now)
         same = "unchanged, " if number == former else ""
         return happen(
             tx, key, Event.EMBEDDED, detail=f"{same}revision {number}", at=now

@@ -228,10 +228,18 @@ def stored(key: int, kind: ObjectKind, *, outcome: str = "") -> StoredObject:
 
 
 def settle_job(
-    ledger: Ledger, lease: Lease, result: Result | None = None, *, now: datetime = T0
+    ledger: Ledger,
+    lease: Lease,
+    result: Result | None = None,
+    *,
+    notes: Sequence[StoredObject] = (),
+    now: datetime = T0,
 ) -> bool:
     """Store a result with report and capture; return whether the lease allowed it."""
-    objects = [stored(lease.work, kind) for kind in ObjectKind]
+    objects = [
+        stored(lease.work, kind) for kind in (ObjectKind.REPORT, ObjectKind.CAPTURE)
+    ]
+    objects += notes
     with ledger.write() as tx:
         return results.settle_job(
             tx, lease, result or builders.result(), objects, now=now

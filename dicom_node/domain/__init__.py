@@ -19,6 +19,7 @@ from dicom_node.domain.arrival import (
     StudyUid,
 )
 from dicom_node.domain.result import (
+    ALWAYS_COMPOSED,
     Algorithm,
     AtlasSearch,
     Category,
@@ -51,6 +52,7 @@ from dicom_node.domain.work import (
 )
 
 __all__ = [
+    "ALWAYS_COMPOSED",
     "Algorithm",
     "Analysis",
     "AtlasSearch",

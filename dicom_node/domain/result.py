@@ -408,6 +408,13 @@ class ObjectKind(StrEnum):
 
     REPORT = "SR"
     CAPTURE = "SC"
+    KEY_OBJECTS = "KO"
+    DOCUMENT = "PDF"
+    REJECTION = "RN"
+
+
+ALWAYS_COMPOSED = frozenset({ObjectKind.REPORT, ObjectKind.CAPTURE})
+"""Kinds that every result becomes, whether or not a destination wants them now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    and_,
     exists,
     select,
     true,
@@ -23,11 +24,13 @@ from dicom_node.domain import (
     StudyUid,
 )
 from dicom_node.ledger.events import note
+from dicom_node.ledger.rejections import recipients
 from dicom_node.ledger.sql import insert_ignore
 from dicom_node.ledger.tables import (
     artefact,
     delivery,
     job,
+    rejection,
     revision,
     revision_input,
     study,
@@ -67,7 +70,7 @@ def address(
     """Put every object of the study into the outbox of every destination.
 
     An object that names another patient than the study now does is left out, unless
-    it was put there before.
+    it was put there before. A rejection note goes only where what it rejects went.
     """
     query = (
         select(artefact.c.id, artefact.c.kind)
@@ -75,6 +78,9 @@ def address(
         .join(revision, revision.c.id == job.c.revision_id)
         .where(revision.c.study_id == study_id, ~_of_another_patient(study_id))
     )
+    found = tx.execute(query).all()
+    notes = [row.id for row in found if row.kind == ObjectKind.REJECTION]
+    notified = recipients(tx, notes)
     rows = [
         {
             "artefact_id": row.id,
@@ -84,9 +90,10 @@ def address(
             "next_at": now,
             "detail": "",
         }
-        for row in tx.execute(query).all()
+        for row in found
         for to in addresses
         if row.kind in to.objects
+        and (row.kind != ObjectKind.REJECTION or (row.id, to.destination) in notified)
     ]
     insert_ignore(tx, delivery, rows)
 
@@ -94,7 +101,10 @@ def address(
 def due(
     tx: Connection, destination: str, *, now: datetime, limit: int
 ) -> list[DueDelivery]:
-    """Return what to send there now, urgent studies first; held studies wait."""
+    """Return what to send there now, urgent studies first.
+
+    Held studies wait, and rejection notes until what they reject has arrived.
+    """
     query = (
         select(
             delivery.c.id,
@@ -116,6 +126,7 @@ def due(
             delivery.c.state == WAITING,
             delivery.c.next_at <= now,
             study.c.state != State.HELD,
+            ~_precedes_what_it_rejects(),
         )
         .order_by(study.c.priority, artefact.c.job_id, delivery.c.id)
         .limit(limit)
@@ -235,7 +246,7 @@ def _of_another_patient(study_id: int) -> ColumnElement[bool]:
         version.c.current,
         version.c.analysis == Analysis.IMAGE,
     )
-    return (
+    of_others = (
         exists()
         .where(
             revision_input.c.revision_id == revision.c.id,
@@ -243,6 +254,23 @@ def _of_another_patient(study_id: int) -> ColumnElement[bool]:
             version.c.patient.not_in(patients),
         )
         .correlate(revision)
+    )
+    # a note takes back what was wrong already: that stays true
+    return and_(of_others, artefact.c.kind != ObjectKind.REJECTION)
+
+
+def _precedes_what_it_rejects() -> ColumnElement[bool]:
+    """Return whether what a note rejects is still on its way to the same place."""
+    rejected = delivery.alias()
+    return (
+        exists()
+        .where(
+            rejection.c.note_id == delivery.c.artefact_id,
+            rejected.c.artefact_id == rejection.c.artefact_id,
+            rejected.c.destination == delivery.c.destination,
+            rejected.c.state == WAITING,
+        )
+        .correlate(delivery)
     )
 
 

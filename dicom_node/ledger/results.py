@@ -9,9 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from sqlalchemy import (
     Connection,
-    exists,
     select,
-    tuple_,
     update,
 )
 
@@ -29,12 +27,12 @@ from dicom_node.domain import (
     StudyUid,
     Urgency,
 )
-from dicom_node.ledger import leases, outbox
+from dicom_node.ledger import leases
+from dicom_node.ledger.rejections import FormerObject, former_objects, reject
 from dicom_node.ledger.revisions import ROUTINE_RANK
 from dicom_node.ledger.sql import insert_ignore
 from dicom_node.ledger.tables import (
     artefact,
-    delivery,
     embedding,
     job,
     revision,
@@ -65,7 +63,15 @@ class StoredEmbedding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobInput:
-    """All that a worker needs to conclude one revision with one pack."""
+    """All that a worker needs to conclude one revision with one pack.
+
+    Parameters
+    ----------
+    objects
+        The kinds of object that destinations want.
+    former
+        What earlier results left at destinations, and no note has rejected.
+    """
 
     study_uid: StudyUid
     revision: int
@@ -76,11 +82,19 @@ class JobInput:
     files: tuple[InputFile, ...]
     embeddings: tuple[StoredEmbedding, ...]
     predecessors: tuple[Predecessor, ...]
+    objects: frozenset[ObjectKind]
+    former: tuple[FormerObject, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredObject:
-    """An encoded object that lies in the outbox folder."""
+    """An encoded object that lies in the outbox folder.
+
+    Parameters
+    ----------
+    rejects
+        The ledger's keys of the former objects that it takes back.
+    """
 
     kind: ObjectKind
     series_uid: SeriesUid
@@ -89,6 +103,7 @@ class StoredObject:
     sha256: Sha256
     path: str
     size: int
+    rejects: tuple[int, ...] = ()
 
 
 def job_device(tx: Connection, job_id: int) -> str | None:
@@ -116,6 +131,7 @@ def job_input(tx: Connection, job_id: int, *, encoder: Sha256) -> JobInput:
     )
     row = tx.execute(query).one()
     inputs = _inputs(tx, row.revision_id)
+    former = former_objects(tx, job_id, inputs[0].patient)
     return JobInput(
         study_uid=row.study_uid,
         revision=row.number,
@@ -125,7 +141,9 @@ def job_input(tx: Connection, job_id: int, *, encoder: Sha256) -> JobInput:
         attributes=_joint_digest(inputs),
         files=tuple(_input_file(i) for i in inputs),
         embeddings=_embeddings(tx, row.revision_id, encoder),
-        predecessors=_predecessors(tx, row.study_id, row),
+        predecessors=_predecessors(former),
+        objects=frozenset(ObjectKind(kind) for kind in row.objects.split(",")),
+        former=former,
     )
 
 
@@ -170,6 +188,8 @@ def settle_job(
         for o in objects
     ]
     insert_ignore(tx, artefact, rows)
+    for note in (o for o in objects if o.rejects):
+        reject(tx, note.sop_instance_uid, note.rejects)
     return True
 
 
@@ -283,37 +303,20 @@ def _embeddings(
     )
 
 
-def _predecessors(tx: Connection, study_id: int, this: Any) -> tuple[Predecessor, ...]:
+def _predecessors(former: Sequence[FormerObject]) -> tuple[Predecessor, ...]:
     """Return the report that a job's report supersedes: the pack's last one.
 
     A report that no destination was to have, because the study was held then, is
-    none: nobody could follow the reference.
+    none: nobody could follow the reference. Nor is one on another patient.
     """
-    sent = exists().where(
-        delivery.c.artefact_id == artefact.c.id, delivery.c.state != outbox.CANCELLED
-    )
-    former = tuple_(revision.c.number, job.c.id) < tuple_(this.number, this.id)
-    query = (
-        select(artefact)
-        .join(job, job.c.id == artefact.c.job_id)
-        .join(revision, revision.c.id == job.c.revision_id)
-        .where(
-            revision.c.study_id == study_id,
-            former,
-            job.c.pack == this.pack,
-            artefact.c.kind == ObjectKind.REPORT,
-            sent,
-        )
-        .order_by(revision.c.number.desc(), job.c.id.desc())
-        .limit(1)
-    )
     return tuple(
         Predecessor(
-            series_uid=row.series_uid,
-            sop_class_uid=row.sop_class_uid,
-            sop_instance_uid=row.sop_instance_uid,
+            series_uid=one.series_uid,
+            sop_class_uid=one.sop_class_uid,
+            sop_instance_uid=one.sop_instance_uid,
         )
-        for row in tx.execute(query)
+        for one in former
+        if one.superseded and one.kind is ObjectKind.REPORT
     )
 
 

@@ -1,6 +1,6 @@
 """What a study held when it was concluded, and the jobs that this asks for."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -15,7 +15,9 @@ from sqlalchemy import (
 )
 
 from dicom_node.domain import (
+    ALWAYS_COMPOSED,
     Analysis,
+    ObjectKind,
     PackCard,
     Urgency,
 )
@@ -41,6 +43,7 @@ def open_revision(
     study_id: int,
     packs: Sequence[PackCard],
     *,
+    objects: Collection[ObjectKind] = ALWAYS_COMPOSED,
     now: datetime,
 ) -> int:
     """Return the number of the revision to conclude, with a job for each pack.
@@ -54,14 +57,21 @@ def open_revision(
     The same instance versions may be concluded a second time, after others came and
     went again: the outcome of these jobs is a higher one, so that their objects are
     not taken for the former ones.
+
+    Parameters
+    ----------
+    objects
+        The kinds of object that destinations want; report and capture are composed
+        anyway.
     """
+    wanted = ",".join(sorted({*ALWAYS_COMPOSED, *objects}))
     images = _images(tx, study_id)
     fingerprint = _fingerprint(tx, study_id, images)
     last = _last_revision(tx, study_id)
     unchanged = last is not None and last.fingerprint == fingerprint
     if unchanged and not _are_others(tx, last.id, packs):
         _revive(tx, last.id, packs)
-        _add_jobs(tx, last.id, study_id, packs)
+        _add_jobs(tx, last.id, study_id, packs, wanted)
         return int(last.number)
     number = 1 if last is None else last.number + 1
     drop_jobs(tx, study_id)
@@ -83,7 +93,7 @@ def open_revision(
     tx.execute(update(study).where(study.c.id == study_id).values(revision=number))
     if unchanged:
         _carry_over(tx, last.id, key, packs)
-    _add_jobs(tx, key, study_id, packs)
+    _add_jobs(tx, key, study_id, packs, wanted)
     return number
 
 
@@ -200,7 +210,11 @@ def _revive(tx: Connection, revision_id: int, packs: Sequence[PackCard]) -> None
 
 
 def _add_jobs(
-    tx: Connection, revision_id: int, study_id: int, packs: Sequence[PackCard]
+    tx: Connection,
+    revision_id: int,
+    study_id: int,
+    packs: Sequence[PackCard],
+    objects: str,
 ) -> None:
     priority = tx.execute(
         select(study.c.priority).where(study.c.id == study_id)
@@ -214,6 +228,7 @@ def _add_jobs(
             "pack": pack.name,
             "device_uid": pack.device_uid,
             "priority": priority,
+            "objects": objects,
             "outcome": outcomes.get(pack.device_uid, 0),
             "detail": "",
             "flag": "",

@@ -7,6 +7,8 @@ A study's rows hang together like this::
       └── revision ── revision_input
               │
               job ── artefact ── delivery
+                        │
+                    rejection      which note takes back which former object
 """
 
 from datetime import UTC, datetime
@@ -197,6 +199,7 @@ job = Table(
     Column("device_uid", String(64), nullable=False),
     Column("priority", Integer, nullable=False),
     Column("outcome", Integer, nullable=False),
+    Column("objects", Text, nullable=False),
     *_leased(),
     Column("detail", Text, nullable=False),
     Column("result", Text),
@@ -222,6 +225,13 @@ artefact = Table(
     Column("sha256", String(64), nullable=False),
     Column("path", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
+)
+
+rejection = Table(
+    "rejection",
+    metadata,
+    Column("note_id", ForeignKey("artefact.id"), primary_key=True),
+    Column("artefact_id", ForeignKey("artefact.id"), primary_key=True, index=True),
 )
 
 delivery = Table(
