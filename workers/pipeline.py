@@ -10,7 +10,7 @@ allows. A second run finds nothing to do; a run that dies is repeated by another
 and makes the same objects, because their UIDs derive from what they describe.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,11 +22,13 @@ from numpy.typing import NDArray
 
 from dicom_node.dispatch import HARD_LIMIT_S
 from dicom_node.domain import (
+    ALWAYS_COMPOSED,
     Code,
     EmbeddedFrame,
     EncodedObject,
     FrameTask,
     Lease,
+    ObjectKind,
     Result,
     Sha256,
     Unreadable,
@@ -246,12 +248,18 @@ def study_volumes(job: JobInput) -> tuple[Volume, ...]:
     )
 
 
-def write(result: Result, job: JobInput, bench: Bench) -> tuple[EncodedObject, ...]:
+def write(
+    result: Result,
+    job: JobInput,
+    bench: Bench,
+    *,
+    kinds: Collection[ObjectKind] = ALWAYS_COMPOSED,
+) -> tuple[EncodedObject, ...]:
     """Return the result's DICOM objects: the report, and a page with the evidence."""
     series = study_volumes(job)
     shown = pictures(result, job.files, series, bench.spool, bench.decoders)
     headers = sources(result, job.files, series, bench.spool)
-    return compose(result, headers, shown, title=bench.title)
+    return compose(result, headers, shown, kinds=kinds, title=bench.title)
 
 
 def _result(

@@ -19,6 +19,7 @@ from dicom_node.domain.arrival import (
     StudyUid,
 )
 from dicom_node.domain.result import (
+    ALWAYS_COMPOSED,
     Algorithm,
     AtlasSearch,
     Category,
@@ -35,6 +36,7 @@ from dicom_node.domain.result import (
     OperatingPoint,
     Predecessor,
     ReferenceCase,
+    RejectionReason,
     Result,
     Score,
     Unreadable,
@@ -51,6 +53,7 @@ from dicom_node.domain.work import (
 )
 
 __all__ = [
+    "ALWAYS_COMPOSED",
     "Algorithm",
     "Analysis",
     "AtlasSearch",
@@ -81,6 +84,7 @@ __all__ = [
     "Received",
     "ReferenceCase",
     "Refusal",
+    "RejectionReason",
     "Result",
     "Score",
     "SeriesUid",

@@ -125,7 +125,7 @@ def job_input(tx: Connection, job_id: int, *, encoder: Sha256) -> JobInput:
         attributes=_joint_digest(inputs),
         files=tuple(_input_file(i) for i in inputs),
         embeddings=_embeddings(tx, row.revision_id, encoder),
-        predecessors=_predecessors(tx, row.study_id, row),
+        predecessors=_predecessors(tx, row, inputs[0].patient),
     )
 
 
@@ -283,12 +283,20 @@ def _embeddings(
     )
 
 
-def _predecessors(tx: Connection, study_id: int, this: Any) -> tuple[Predecessor, ...]:
-    """Return the report that a job's report supersedes: the pack's last one.
+def _predecessors(
+    tx: Connection, this: Any, patient: Sha256
+) -> tuple[Predecessor, ...]:
+    """Return the report that a job's report supersedes: the pack's last of the patient.
 
     A report that no destination was to have, because the study was held then, is
-    none: nobody could follow the reference.
+    none: nobody could follow the reference. One that was filed under another patient
+    is none either: it is withdrawn, not superseded.
     """
+    mine = exists().where(
+        revision_input.c.revision_id == revision.c.id,
+        version.c.id == revision_input.c.version_id,
+        version.c.patient == patient,
+    )
     sent = exists().where(
         delivery.c.artefact_id == artefact.c.id, delivery.c.state != outbox.CANCELLED
     )
@@ -298,8 +306,9 @@ def _predecessors(tx: Connection, study_id: int, this: Any) -> tuple[Predecessor
         .join(job, job.c.id == artefact.c.job_id)
         .join(revision, revision.c.id == job.c.revision_id)
         .where(
-            revision.c.study_id == study_id,
+            revision.c.study_id == this.study_id,
             former,
+            mine,
             job.c.pack == this.pack,
             artefact.c.kind == ObjectKind.REPORT,
             sent,
@@ -312,6 +321,7 @@ def _predecessors(tx: Connection, study_id: int, this: Any) -> tuple[Predecessor
             series_uid=row.series_uid,
             sop_class_uid=row.sop_class_uid,
             sop_instance_uid=row.sop_instance_uid,
+            patient=patient,
         )
         for row in tx.execute(query)
     )
