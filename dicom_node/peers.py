@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from dicom_node.domain import ObjectKind, Priority
+from dicom_node.domain import ALWAYS_COMPOSED, ObjectKind, Priority
 from dicom_node.errors import SettingsError
 
 AET_LENGTH = 16
@@ -155,7 +155,8 @@ class Peer:
     via
         How results reach it, if it is a destination.
     objects
-        The kinds of object that it wants.
+        The kinds of object that it wants. Rejection notes are among them unless
+        told otherwise: they exist only where something was withdrawn.
     calling_aet
         The title under which the node calls it; empty for the node's own.
     expected
@@ -179,7 +180,7 @@ class Peer:
     rights: frozenset[Right] = frozenset({Right.SEND})
     priority: Priority | None = None
     via: Via = Via.DIMSE
-    objects: frozenset[ObjectKind] = frozenset(ObjectKind)
+    objects: frozenset[ObjectKind] = frozenset({*ALWAYS_COMPOSED, ObjectKind.REJECTION})
     calling_aet: str = ""
     credentials: Credentials | None = None
     expected: Inquiry | None = None

@@ -10,7 +10,6 @@ import numpy as np
 from highdicom.sc import SCImage
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.sr.coding import Code as PydicomCode
 from pydicom.uid import (
     JPEG2000,
     JPEG2000MC,
@@ -26,12 +25,15 @@ from sr_writer.document import (
     MANUFACTURER,
     SERIES_NUMBERS,
     Basis,
+    code_item_of,
     finish,
     frame_numbers,
     long_string,
     nameless_header,
     text_of,
 )
+from sr_writer.inherited import burned_in, recognizable
+from sr_writer.references import instance_reference
 
 _LOSSY_METHODS: dict[str, str] = {
     JPEGBaseline8Bit: "ISO_10918_1",
@@ -40,8 +42,6 @@ _LOSSY_METHODS: dict[str, str] = {
     JPEG2000: "ISO_15444_1",
     JPEG2000MC: "ISO_15444_1",
 }
-_PHOTOGRAPHIC = frozenset({"DMS", "ES", "GM", "OP", "XC"})
-"""Modalities whose pictures may show a face."""
 
 
 def encode_capture(
@@ -87,7 +87,9 @@ def encode_capture(
     _set_derivation(capture, basis, shown)
     _set_body_part(capture, basis.source)
     _set_lossiness(capture, sources)
-    _set_privacy(capture, sources)
+    if stated := burned_in(sources):
+        capture.BurnedInAnnotation = stated
+    capture.RecognizableVisualFeatures = recognizable(sources)
     return finish(capture, basis, ObjectKind.CAPTURE)
 
 
@@ -107,21 +109,11 @@ def _set_derivation(
 
 
 def _source_image(image: ImageRef, frames: set[int]) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = image.sop_class_uid
-    item.ReferencedSOPInstanceUID = image.sop_instance_uid
+    item = instance_reference(image)
     if numbers := frame_numbers(image, frames):
         item.ReferencedFrameNumber = numbers
-    item.PurposeOfReferenceCodeSequence = [_code_item(codes.SOURCE_IMAGE)]
+    item.PurposeOfReferenceCodeSequence = [code_item_of(codes.SOURCE_IMAGE)]
     item.SpatialLocationsPreserved = "NO"
-    return item
-
-
-def _code_item(code: PydicomCode) -> Dataset:
-    item = Dataset()
-    item.CodeValue = code.value
-    item.CodingSchemeDesignator = code.scheme_designator
-    item.CodeMeaning = code.meaning
     return item
 
 
@@ -156,18 +148,3 @@ def _set_lossiness(capture: Dataset, sources: Sequence[Dataset]) -> None:
 def _transfer_syntax(source: Dataset) -> str:
     meta = getattr(source, "file_meta", None)
     return "" if meta is None else text_of(meta, "TransferSyntaxUID")
-
-
-def _set_privacy(capture: Dataset, sources: Sequence[Dataset]) -> None:
-    """Say NO to burned-in identity, unless a source says YES or leaves it open."""
-    stated = {text_of(s, "BurnedInAnnotation").upper() for s in sources}
-    if "YES" in stated:
-        capture.BurnedInAnnotation = "YES"
-    elif stated == {"NO"}:
-        capture.BurnedInAnnotation = "NO"
-    features = {text_of(s, "RecognizableVisualFeatures").upper() for s in sources}
-    modalities = {text_of(s, "Modality").upper() for s in sources}
-    recognizable = "YES" in features or (
-        features != {"NO"} and modalities & _PHOTOGRAPHIC
-    )
-    capture.RecognizableVisualFeatures = "YES" if recognizable else "NO"

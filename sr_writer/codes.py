@@ -71,6 +71,13 @@ CAD_SUMMARY = _dcm("111017", "CAD Processing and Findings Summary")
 LATERALITY = PydicomCode("272741003", "SCT", "Laterality")
 NO_UNITS = PydicomCode("1", "UCUM", "no units")
 SOURCE_IMAGE = _dcm("121322", "Source image for image processing operation")
+SOURCE = PydicomCode("260753009", "SCT", "Source")
+KEY_OBJECT_DESCRIPTION = _dcm("113012", "Key Object Description")
+
+# Key Object Selection Document Title, CID 7010
+OF_INTEREST = _dcm("113000", "Of Interest")
+REJECTED_FOR_QUALITY = _dcm("113001", "Rejected for Quality Reasons")
+REJECTED_FOR_PATIENT_SAFETY = _dcm("113037", "Rejected for Patient Safety Reasons")
 
 # CAD Processing and Findings Summary, CID 6047
 ALL_SUCCEEDED_WITHOUT_FINDINGS = _dcm(
@@ -213,20 +220,25 @@ SIMILARITY = _private("SIMILARITY", "Similarity")
 ESTABLISHED_BY = _private("ESTABLISHED_BY", "Labels established by")
 
 
-def coding_scheme_identification(schemes: set[str]) -> list[Dataset]:
+def coding_schemes_of(dataset: Dataset) -> list[Dataset]:
     """Return the items of Coding Scheme Identification Sequence (0008,0110).
 
-    Ours, and one for every other scheme that PS3.16 Table 8-1 does not list: those
-    that a pack or the source brings along.
+    One for every scheme in the data set that PS3.16 Table 8-1 does not list: ours,
+    and those that a pack or the source brings along.
     """
-    own = Dataset()
-    own.CodingSchemeDesignator = PRIVATE_SCHEME
-    own.CodingSchemeUID = CODING_SCHEME_UID
-    own.CodingSchemeName = "pacsight private concepts"
-    own.CodingSchemeResponsibleOrganization = "pacsight"
-    items = [own]
-    for scheme in sorted(schemes - STANDARD_SCHEMES - {PRIVATE_SCHEME}):
-        item = Dataset()
-        item.CodingSchemeDesignator = scheme
-        items.append(item)
-    return items
+    used = {
+        str(element.value)
+        for element in dataset.iterall()
+        if element.keyword == "CodingSchemeDesignator"
+    }
+    return [_identified(scheme) for scheme in sorted(used - STANDARD_SCHEMES)]
+
+
+def _identified(scheme: str) -> Dataset:
+    item = Dataset()
+    item.CodingSchemeDesignator = scheme
+    if scheme == PRIVATE_SCHEME:
+        item.CodingSchemeUID = CODING_SCHEME_UID
+        item.CodingSchemeName = "pacsight private concepts"
+        item.CodingSchemeResponsibleOrganization = "pacsight"
+    return item

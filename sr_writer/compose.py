@@ -9,13 +9,22 @@ from collections.abc import Collection, Iterator, Sequence
 from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 
-from dicom_node.domain import Code, EncodedObject, ImageRef, ObjectKind, Result
+from dicom_node.domain import (
+    ALWAYS_COMPOSED,
+    Code,
+    EncodedObject,
+    ImageRef,
+    ObjectKind,
+    Result,
+)
 from dicom_node.domain.identity import patient_digest
 from dicom_node.errors import Permanent
 from sr_writer.capture import encode_capture
 from sr_writer.codes import FINDINGS_REPORT, PROCESSING_EQUIPMENT
 from sr_writer.document import Basis, Options, text_of
+from sr_writer.keyobjects import encode_key_objects
 from sr_writer.page import PICTURES_SHOWN, Picture, draw_page
+from sr_writer.pdf import encode_pdf
 from sr_writer.report import encode_report
 
 
@@ -24,7 +33,7 @@ def compose(
     sources: Sequence[Dataset],
     pictures: Sequence[Picture] = (),
     *,
-    kinds: Collection[ObjectKind] = tuple(ObjectKind),
+    kinds: Collection[ObjectKind] = ALWAYS_COMPOSED,
     title: Code = FINDINGS_REPORT,
     purpose: Code = PROCESSING_EQUIPMENT,
 ) -> tuple[EncodedObject, ...]:
@@ -38,7 +47,9 @@ def compose(
     pictures
         What to show, the most relevant first.
     kinds
-        Which objects the destinations want.
+        Which objects the destinations want. Key objects are composed only where
+        something is flagged; a rejection note is another verb:
+        `sr_writer.rejection.compose_rejection`.
     title
         The report's title.
     purpose
@@ -47,7 +58,8 @@ def compose(
     Raises
     ------
     Permanent
-        Where a source or a reference belongs to another patient or study.
+        Where a source, a reference or a predecessor belongs to another patient or
+        study.
     """
     with disable_value_validation():  # what scanners wrote is copied, not judged
         _guard(result, sources, pictures)
@@ -56,21 +68,36 @@ def compose(
             source=_representative(result, sources),
             options=Options(title=title, purpose=purpose),
         )
-        objects = []
-        if ObjectKind.REPORT in kinds:
-            objects.append(encode_report(basis))
-        if ObjectKind.CAPTURE in kinds:
-            objects.append(_captured(basis, sources, pictures))
-        return tuple(objects)
+        objects = _composed(basis, sources, pictures, kinds)
+        return tuple(one for one in objects if one is not None)
 
 
-def _captured(
-    basis: Basis, sources: Sequence[Dataset], pictures: Sequence[Picture]
-) -> EncodedObject:
+def _composed(
+    basis: Basis,
+    sources: Sequence[Dataset],
+    pictures: Sequence[Picture],
+    kinds: Collection[ObjectKind],
+) -> Iterator[EncodedObject | None]:
+    if ObjectKind.REPORT in kinds:
+        yield encode_report(basis)
+    if ObjectKind.KEY_OBJECTS in kinds:
+        yield encode_key_objects(basis)
+    if not {ObjectKind.CAPTURE, ObjectKind.DOCUMENT} & set(kinds):
+        return
     page = draw_page(basis.result, pictures, concluded_at=basis.concluded_at)
+    rests_on = _rests_on(basis.result, pictures)
+    if ObjectKind.CAPTURE in kinds:
+        yield encode_capture(basis, page.pixels, rests_on, sources)
+    if ObjectKind.DOCUMENT in kinds:
+        yield encode_pdf(basis, page, [image for image, _ in rests_on], sources)
+
+
+def _rests_on(
+    result: Result, pictures: Sequence[Picture]
+) -> list[tuple[ImageRef, int]]:
+    """Return the frames that the page shows or speaks of; at least one."""
     shown = [(p.image, p.frame) for p in pictures[:PICTURES_SHOWN]]
-    rests_on = [*shown, *_evidence(basis.result)] or [(basis.result.images[0], 0)]
-    return encode_capture(basis, page, rests_on, sources)
+    return [*shown, *_evidence(result)] or [(result.images[0], 0)]
 
 
 def _guard(
@@ -100,6 +127,8 @@ def _guard(
     ]
     if not set(references) <= set(result.images):
         raise Permanent("a referenced image is not among the result's images")
+    if any(former.patient != result.patient for former in result.predecessors):
+        raise Permanent("a predecessor belongs to another patient")
 
 
 def _representative(result: Result, sources: Sequence[Dataset]) -> Dataset:

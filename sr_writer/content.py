@@ -10,16 +10,11 @@ from collections.abc import Iterator
 
 from highdicom.sr import (
     CodeContentItem,
-    CodedConcept,
     ContainerContentItem,
     ContentItem,
     ContentSequence,
-    DeviceObserverIdentifyingAttributes,
     ImageContentItem,
-    LanguageOfContentItemAndDescendants,
     NumContentItem,
-    ObservationContext,
-    ObserverContext,
     RelationshipTypeValues,
 )
 from pydicom.dataset import Dataset
@@ -33,12 +28,11 @@ from dicom_node.domain import (
     Result,
 )
 from sr_writer import codes
+from sr_writer.context import context_items
 from sr_writer.document import (
-    MANUFACTURER,
     Basis,
     code_of,
     frame_numbers,
-    long_string,
     text_of,
 )
 from sr_writer.groups import groups_of, obstacle_of
@@ -55,8 +49,7 @@ def content_tree(basis: Basis) -> ContainerContentItem:
     """Return the root of the report, and in it everything that the result says."""
     result = basis.result
     children: list[ContentItem] = [
-        *LanguageOfContentItemAndDescendants(CodedConcept.from_code(codes.ENGLISH)),
-        *_observation_context(result),
+        *context_items(result.algorithm),
         *(
             CodeContentItem(
                 name=codes.PROCEDURE_REPORTED,
@@ -80,23 +73,6 @@ def content_tree(basis: Basis) -> ContainerContentItem:
     )
     root.ContentSequence = ContentSequence(children)
     return root
-
-
-def _observation_context(result: Result) -> ObservationContext:
-    """Return who observed: a device, TID 1004."""
-    algorithm = result.algorithm
-    device = DeviceObserverIdentifyingAttributes(
-        uid=algorithm.device_uid,
-        name=long_string(algorithm.title or algorithm.name),
-        manufacturer_name=MANUFACTURER,
-        model_name=long_string(f"{algorithm.name} {algorithm.version}"),
-    )
-    return ObservationContext(
-        observer_device_context=ObserverContext(
-            observer_type=CodedConcept.from_code(codes.DEVICE),
-            observer_identifying_attributes=device,
-        )
-    )
 
 
 def _procedures(source: Dataset) -> list[PydicomCode]:

@@ -33,12 +33,23 @@ from dicom_node.domain import (
     SopInstanceUid,
 )
 from dicom_node.domain.identity import COPIED_KEYWORDS, INSTANCE_CREATOR_UID
-from sr_writer.codes import FINDINGS_REPORT, PROCESSING_EQUIPMENT
+from sr_writer.codes import (
+    FINDINGS_REPORT,
+    PROCESSING_EQUIPMENT,
+    coding_schemes_of,
+    pydicom_code,
+)
 from sr_writer.identity import IMPLEMENTATION_CLASS_UID, instance_uid, series_uid
 
 MANUFACTURER = "pacsight"
 SERIES_SUFFIX = " - RESEARCH, NOT FOR DIAGNOSIS"
-SERIES_NUMBERS = {ObjectKind.REPORT: 9000, ObjectKind.CAPTURE: 9001}
+SERIES_NUMBERS = {
+    ObjectKind.REPORT: 9000,
+    ObjectKind.CAPTURE: 9001,
+    ObjectKind.KEY_OBJECTS: 9002,
+    ObjectKind.DOCUMENT: 9003,
+    ObjectKind.REJECTION: 9004,
+}
 """Behind every modality's series, so that ours sort last."""
 
 _UNICODE = "ISO_IR 192"
@@ -85,11 +96,19 @@ class Basis:
     source
         Header of the image that stands for the study: patient, study, order and
         time zone are copied from it.
+    about
+        What else tells the object from others of its kind; part of its UIDs.
     """
 
     result: Result
     source: Dataset
     options: Options
+    about: str = ""
+
+    @property
+    def study_uid(self) -> str:
+        """Return the study that the object belongs to: the source's."""
+        return text_of(self.source, "StudyInstanceUID")
 
     @property
     def concluded_at(self) -> datetime:
@@ -107,11 +126,15 @@ class Basis:
 
     def instance_uid(self, kind: ObjectKind) -> SopInstanceUid:
         """Return the SOP Instance UID of the result's object of this kind."""
-        return instance_uid(self.result, kind, profile=self.options.profile)
+        return instance_uid(self.result, kind, profile=self._profile)
 
     def series_uid(self, kind: ObjectKind) -> SeriesUid:
         """Return the Series Instance UID of the result's objects of this kind."""
-        return series_uid(self.result, kind, profile=self.options.profile)
+        return series_uid(self.result, kind, profile=self._profile)
+
+    @property
+    def _profile(self) -> str:
+        return "/".join(filter(None, (self.options.profile, self.about)))
 
 
 def series_description(pack: str, version: str) -> str:
@@ -176,6 +199,8 @@ def finish(dataset: Dataset, basis: Basis, kind: ObjectKind) -> EncodedObject:
     dataset.TimezoneOffsetFromUTC = f"{moment:%z}"[:5]
     dataset.InstanceCreatorUID = INSTANCE_CREATOR_UID
     dataset.ContributingEquipmentSequence = [_contributing_equipment(basis)]
+    if schemes := coding_schemes_of(dataset):
+        dataset.CodingSchemeIdentificationSequence = schemes
     _set_character_set(dataset, text_of(basis.source, "SpecificCharacterSet"))
     return EncodedObject(
         kind=kind,
@@ -226,14 +251,20 @@ def code_of(item: Dataset) -> PydicomCode | None:
     return PydicomCode(value, scheme, long_string(meaning))
 
 
+def code_item_of(code: PydicomCode) -> Dataset:
+    """Return an item of a code sequence (PS3.3 Table 8.8-1)."""
+    item = Dataset()
+    item.CodeValue = code.value
+    item.CodingSchemeDesignator = code.scheme_designator
+    item.CodeMeaning = code.meaning
+    return item
+
+
 def _contributing_equipment(basis: Basis) -> Dataset:
     """Return the item that says which pack made this: PS3.3 C.12.1, CID 7005."""
-    algorithm, purpose = basis.result.algorithm, Dataset()
-    purpose.CodeValue = basis.options.purpose.value
-    purpose.CodingSchemeDesignator = basis.options.purpose.scheme
-    purpose.CodeMeaning = basis.options.purpose.meaning
-    item = Dataset()
-    item.PurposeOfReferenceCodeSequence = [purpose]
+    algorithm, item = basis.result.algorithm, Dataset()
+    purpose = pydicom_code(basis.options.purpose)
+    item.PurposeOfReferenceCodeSequence = [code_item_of(purpose)]
     item.Manufacturer = MANUFACTURER
     item.ManufacturerModelName = long_string(algorithm.name)
     item.SoftwareVersions = long_string(algorithm.version)

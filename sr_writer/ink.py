@@ -55,6 +55,17 @@ def font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A line of text as it was written: the start of its base line, in pixels."""
+
+    text: str
+    left: float
+    baseline: float
+    size: int
+    width: float
+
+
 class Pen:
     """Writes on a picture; every text is given the width that it has.
 
@@ -62,10 +73,16 @@ class Pen:
     ----------
     draw
         Where to write.
+
+    Attributes
+    ----------
+    lines
+        What was written so far.
     """
 
     def __init__(self, draw: ImageDraw.ImageDraw) -> None:
         self.draw = draw
+        self.lines: list[Line] = []
 
     def write(  # noqa: PLR0913 - where, what and how
         self,
@@ -82,7 +99,9 @@ class Pen:
         face = font(size, bold=bold)
         shown = fit(text, face, width)
         self.draw.text(at, shown, font=face, fill=colour, anchor=anchor)
-        return face.getlength(shown)
+        used = face.getlength(shown)
+        self.lines.append(_line(shown, at, anchor, size=size, width=used))
+        return used
 
     def paragraph(  # noqa: PLR0913 - where, what and how
         self,
@@ -101,6 +120,22 @@ class Pen:
             self.write((x, y), line, size=size, width=width, bold=bold, colour=colour)
             y += line_height(size)
         return y
+
+
+def _line(
+    text: str, at: tuple[float, float], anchor: str, *, size: int, width: float
+) -> Line:
+    """Return where the text stands, whatever corner it was hung up by."""
+    ascent, descent = font(size).getmetrics()
+    below = {"a": ascent, "m": (ascent - descent) / 2, "s": 0.0}[anchor[1]]
+    before = {"l": 0.0, "m": width / 2, "r": width}[anchor[0]]
+    return Line(
+        text=text,
+        left=at[0] - before,
+        baseline=at[1] + below,
+        size=size,
+        width=width,
+    )
 
 
 def line_height(size: int) -> int:

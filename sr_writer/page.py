@@ -7,6 +7,7 @@ size.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
@@ -16,7 +17,7 @@ from PIL import Image, ImageDraw
 from dicom_node.domain import Category, Estimate, Finding, Flag, Result
 from sr_writer import ink
 from sr_writer.answers import draw_answers
-from sr_writer.ink import Box, Colour, Pen, line_height
+from sr_writer.ink import Box, Colour, Line, Pen, line_height
 from sr_writer.montage import PICTURES_SHOWN, Picture, draw_pictures
 from sr_writer.rows import draw_findings, reading_order
 
@@ -26,6 +27,7 @@ __all__ = [
     "HEIGHT",
     "PICTURES_SHOWN",
     "WIDTH",
+    "Page",
     "Picture",
     "draw_page",
     "headline",
@@ -46,10 +48,24 @@ _RIGHT = _PICTURES.right + 28
 _RIGHT_WIDTH = WIDTH - _MARGIN - _RIGHT
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Page:
+    """The page, drawn: its pixels, and the words that stand on it.
+
+    Parameters
+    ----------
+    pixels
+        (1024, 1536, 3) uint8, RGB.
+    """
+
+    pixels: NDArray[np.uint8]
+    lines: tuple[Line, ...]
+
+
 def draw_page(
     result: Result, pictures: Sequence[Picture], *, concluded_at: datetime
-) -> NDArray[np.uint8]:
-    """Return the page of a result: (1024, 1536, 3) uint8, RGB.
+) -> Page:
+    """Return the page of a result.
 
     Parameters
     ----------
@@ -67,7 +83,7 @@ def draw_page(
     y = _draw_summary(pen, result)
     y = draw_answers(pen, result, Box(_RIGHT, y, right, _BOTTOM))
     draw_findings(pen, result.findings, Box(_RIGHT, y, right, _BOTTOM))
-    return np.asarray(sheet)
+    return Page(pixels=np.asarray(sheet), lines=tuple(pen.lines))
 
 
 def headline(result: Result) -> str:

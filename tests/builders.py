@@ -212,13 +212,15 @@ def result(findings: Sequence[Finding] | None = None, **changes: Any) -> Result:
     return Result(**values | changes)
 
 
-def predecessor(number: int = 1) -> Predecessor:
-    """Return a former report of ours."""
-    return Predecessor(
-        series_uid=SeriesUid(f"2.25.{1000 + number}"),
-        sop_class_uid=SopClassUid("1.2.840.10008.5.1.4.1.1.88.34"),
-        sop_instance_uid=SopInstanceUid(f"2.25.{2000 + number}"),
-    )
+def predecessor(number: int = 1, **changes: Any) -> Predecessor:
+    """Return a former report of ours, of the same patient."""
+    values: dict[str, Any] = {
+        "series_uid": SeriesUid(f"2.25.{1000 + number}"),
+        "sop_class_uid": SopClassUid("1.2.840.10008.5.1.4.1.1.88.34"),
+        "sop_instance_uid": SopInstanceUid(f"2.25.{2000 + number}"),
+        "patient": patient_digest(PATIENT_ID, ISSUER),
+    }
+    return Predecessor(**values | changes)
 
 
 def atlas_search(count: int = 3) -> AtlasSearch:

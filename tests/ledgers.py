@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from dicom_node.batching import NewBatch
 from dicom_node.domain import (
+    ALWAYS_COMPOSED,
     EmbeddedFrame,
     Lease,
     ObjectKind,
@@ -41,7 +42,7 @@ from dicom_node.lifecycle import Event, State
 from tests import builders
 from tests.arrivals import ENCODER, PACK, T0, digest, study_uid
 
-PACS = Address(destination="PACS", objects=frozenset(ObjectKind))
+PACS = Address(destination="PACS", objects=frozenset(ALWAYS_COMPOSED))
 LEASE_S = 15.0
 VECTOR = b"\0\0\x80?" * 4
 
@@ -236,10 +237,7 @@ def settle_job(
     now: datetime = T0,
 ) -> bool:
     """Store a result with report and capture; return whether the lease allowed it."""
-    objects = [
-        stored(lease.work, kind) for kind in (ObjectKind.REPORT, ObjectKind.CAPTURE)
-    ]
-    objects += notes
+    objects = [*(stored(lease.work, kind) for kind in ALWAYS_COMPOSED), *notes]
     with ledger.write() as tx:
         return results.settle_job(
             tx, lease, result or builders.result(), objects, now=now

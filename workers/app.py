@@ -84,6 +84,7 @@ def bench(settings: Settings, packs: Sequence[Pack]) -> Iterator[Bench]:
             decoders=pool,
             site=settings.site,
             title=TITLES[settings.report.title],
+            reject_superseded=settings.report.reject_superseded,
             utc_offset_min=_minutes(settings.report.timezone),
             lease_s=settings.work.lease_s,
             clock=_now,

@@ -5,7 +5,6 @@ volume that was looked at. Frames are named and ordered by where they lie in the
 patient: see `workers.volumes`.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, zip_longest
@@ -132,16 +131,9 @@ def choose(
 
 
 def _that_matter(flagged: Sequence[Finding]) -> Iterator[Place]:
-    """Yield the frames at or above the threshold, once each, findings in turn.
-
-    And the highest in any case: the score of a study may be made of many that are low.
-    """
+    """Yield the frames that flags rest on, once each, findings in turn."""
     runs = [
-        [
-            (evidence.image.sop_instance_uid, evidence.frame)
-            for rank, evidence in enumerate(finding.evidence)
-            if rank == 0 or evidence.score >= _threshold(finding)
-        ]
+        [(one.image.sop_instance_uid, one.frame) for one in finding.decisive]
         for finding in flagged
     ]
     in_turn = (place for rank in zip_longest(*runs) for place in rank if place)
@@ -213,11 +205,6 @@ def _looked_at(result: Result) -> set[SopInstanceUid]:
 
 def _scores(finding: Finding) -> dict[Place, float]:
     return {(e.image.sop_instance_uid, e.frame): e.score for e in finding.evidence}
-
-
-def _threshold(finding: Finding) -> float:
-    point = finding.operating_point
-    return point.threshold if point is not None else math.inf
 
 
 def _place(shot: Shot) -> Place:

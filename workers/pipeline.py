@@ -10,7 +10,7 @@ allows. A second run finds nothing to do; a run that dies is repeated by another
 and makes the same objects, because their UIDs derive from what they describe.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,6 +47,7 @@ from workers.holding import hold
 from workers.pack import Pack
 from workers.study import EmbeddedImage, image_ref
 from workers.volumes import Volume, slice_of, volumes
+from workers.withdrawal import Note, notes
 
 log = structlog.get_logger(__name__)
 
@@ -71,6 +72,8 @@ class Bench:
         The folder that the paths of received files are relative to.
     packs
         By Device UID.
+    reject_superseded
+        Whether a report that a newer one supersedes is rejected, too.
     utc_offset_min
         The site's offset from UTC, in minutes.
     software
@@ -84,6 +87,7 @@ class Bench:
     decoders: DecodePool
     site: str
     title: Code
+    reject_superseded: bool
     utc_offset_min: int
     lease_s: float
     clock: Callable[[], datetime]
@@ -199,8 +203,13 @@ def _conclude(lease: Lease, equipped: Equipped, bench: Bench) -> None:
     with bench.ledger.read() as tx:
         job = results.job_input(tx, lease.work, encoder=encoder)
     result = classify(job, equipped, bench)
-    encoded = write(result, job, bench)
-    stored = [_keep(one, bench.objects) for one in encoded]
+    stored = [
+        *(_keep(one, bench.objects) for one in write(result, job, bench)),
+        *(
+            _keep(note, bench.objects, rejects=rejected)
+            for note, rejected in take_back(result, job, bench)
+        ),
+    ]
     with bench.ledger.write() as tx:
         settled = results.settle_job(tx, lease, result, stored, now=bench.clock())
     if settled:
@@ -251,7 +260,18 @@ def write(result: Result, job: JobInput, bench: Bench) -> tuple[EncodedObject, .
     series = study_volumes(job)
     shown = pictures(result, job.files, series, bench.spool, bench.decoders)
     headers = sources(result, job.files, series, bench.spool)
-    return compose(result, headers, shown, title=bench.title)
+    return compose(result, headers, shown, kinds=job.objects, title=bench.title)
+
+
+def take_back(result: Result, job: JobInput, bench: Bench) -> Iterator[Note]:
+    """Yield the notes that withdraw what no longer counts of former results."""
+    yield from notes(
+        result,
+        job.former,
+        outbox=bench.objects,
+        superseded=bench.reject_superseded,
+        title=bench.title,
+    )
 
 
 def _result(
@@ -291,7 +311,9 @@ def _geometry(stored: StoredEmbedding) -> Geometry:
     return geometry_from_json(stored.geometry) if stored.geometry else NOWHERE
 
 
-def _keep(encoded: EncodedObject, objects: ObjectStore) -> StoredObject:
+def _keep(
+    encoded: EncodedObject, objects: ObjectStore, *, rejects: tuple[int, ...] = ()
+) -> StoredObject:
     return StoredObject(
         kind=encoded.kind,
         series_uid=encoded.series_uid,
@@ -300,4 +322,5 @@ def _keep(encoded: EncodedObject, objects: ObjectStore) -> StoredObject:
         sha256=encoded.sha256,
         path=objects.keep(encoded),
         size=len(encoded.content),
+        rejects=rejects,
     )

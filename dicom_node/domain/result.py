@@ -5,6 +5,7 @@ from it and from the headers of the source images, without clock, settings or
 ledger. It holds no patient data.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,9 @@ from dicom_node.domain.arrival import (
     SopInstanceUid,
     StudyUid,
 )
+
+UNKNOWN_PATIENT = Sha256("")
+"""Of what was stored before patients were kept there."""
 
 
 class Flag(StrEnum):
@@ -161,6 +165,19 @@ class Finding:
     reason: str = ""
     selection: str = ""
 
+    @property
+    def decisive(self) -> tuple[FrameScore, ...]:
+        """Return the frames at or above the threshold, and the highest in any case.
+
+        The score of a study may be made of many that are low.
+        """
+        point = self.operating_point
+        threshold = point.threshold if point is not None else math.inf
+        return (
+            *self.evidence[:1],
+            *(one for one in self.evidence[1:] if one.score >= threshold),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
@@ -294,11 +311,18 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predecessor:
-    """A report of ours that this result supersedes."""
+    """A report of ours that this result supersedes.
+
+    Parameters
+    ----------
+    patient
+        Digest of the patient in whose chart it is; empty where that was not kept.
+    """
 
     series_uid: SeriesUid
     sop_class_uid: SopClassUid
     sop_instance_uid: SopInstanceUid
+    patient: Sha256 = UNKNOWN_PATIENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -404,7 +428,11 @@ class Result:
 
 
 class ObjectKind(StrEnum):
-    """The kinds of DICOM object that a result becomes."""
+    """The kinds of DICOM object that a result becomes.
+
+    Key objects exist only where something is flagged, a rejection note only where
+    former objects are withdrawn.
+    """
 
     REPORT = "SR"
     CAPTURE = "SC"
@@ -413,8 +441,17 @@ class ObjectKind(StrEnum):
     REJECTION = "RN"
 
 
-ALWAYS_COMPOSED = frozenset({ObjectKind.REPORT, ObjectKind.CAPTURE})
-"""Kinds that every result becomes, whether or not a destination wants them now."""
+ALWAYS_COMPOSED = (ObjectKind.REPORT, ObjectKind.CAPTURE)
+"""What every result becomes unless destinations want something else."""
+
+
+class RejectionReason(StrEnum):
+    """Why former objects are withdrawn."""
+
+    SUPERSEDED = "superseded"
+    """A newer report replaces them."""
+    WRONG_PATIENT = "wrong patient"
+    """They do not belong to the patient in whose chart they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

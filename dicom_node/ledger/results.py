@@ -314,6 +314,7 @@ def _predecessors(former: Sequence[FormerObject]) -> tuple[Predecessor, ...]:
             series_uid=one.series_uid,
             sop_class_uid=one.sop_class_uid,
             sop_instance_uid=one.sop_instance_uid,
+            patient=one.patient,
         )
         for one in former
         if one.superseded and one.kind is ObjectKind.REPORT

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from dicom_node.domain import PackCard, Priority, SopInstanceUid, StudyUid
+from dicom_node.domain import ObjectKind, PackCard, Priority, SopInstanceUid, StudyUid
 from dicom_node.ledger import Ledger, arrivals, motion, revisions, work
 from dicom_node.ledger.arrivals import UnknownInstanceError
 from dicom_node.ledger.frames import use_packs
@@ -45,6 +45,7 @@ from tests.ledgers import (
     settle_job,
     standing,
     state,
+    stored,
 )
 
 A: dict[str, Any] = {"patient": digest("A")}
@@ -499,17 +500,35 @@ def test_a_report_that_was_never_addressed_is_not_after_a_correction(
     assert len(due(ledger, now=later(9))) == 2
 
 
-def test_a_report_that_was_delivered_is_superseded_after_a_correction(
-    ledger: Ledger,
-) -> None:
-    """It lies in the PACS under the wrong patient: the new one has to say so."""
+def test_a_report_under_the_wrong_patient_is_never_named(ledger: Ledger) -> None:
+    """It is to be withdrawn; a reference would lead from one chart into another."""
     concluded_study(ledger, received(**A))
     deliver(ledger)
     record(ledger, received(content="corrected", at=later(1), **B))
     embed(ledger)
     complete(ledger)
     open_revision(ledger)
-    assert len(job_input(ledger, jobs(ledger)[-1].id).predecessors) == 1
+    assert job_input(ledger, jobs(ledger)[-1].id).predecessors == ()
+
+
+def test_a_correction_that_is_taken_back_supersedes_the_patient_s_own_report(
+    ledger: Ledger,
+) -> None:
+    """Not the last report of the study, but the last one in this chart."""
+    concluded_study(ledger, received(**A))
+    deliver(ledger)
+    for minute, (content, patient) in enumerate((("wrong", B), ("right", A)), start=1):
+        record(ledger, received(content=content, at=later(minute), **patient))
+        embed(ledger)
+        complete(ledger)
+        open_revision(ledger)
+        if patient is B:
+            conclude(ledger)
+            deliver(ledger, now=later(minute))
+    (former,) = job_input(ledger, jobs(ledger)[-1].id).predecessors
+    first = stored(jobs(ledger)[0].id, ObjectKind.REPORT)
+    assert former.sop_instance_uid == first.sop_instance_uid
+    assert former.patient == A["patient"]
 
 
 def test_another_transfer_syntax_is_a_new_version(ledger: Ledger) -> None:

@@ -23,6 +23,7 @@ from workers.phantoms import datasets, phantom
 
 SR_CLASS = "1.2.840.10008.5.1.4.1.1.88.34"
 SC_CLASS = "1.2.840.10008.5.1.4.1.1.7"
+KO_CLASS = "1.2.840.10008.5.1.4.1.1.88.59"
 
 
 def settings(pacs: Orthanc) -> str:
@@ -142,6 +143,38 @@ def test_a_late_image_supersedes_the_report(node: Running, orthanc: Orthanc) -> 
     }
     current = [r for r in reports if r.SOPInstanceUID not in former]
     assert (len(reports), len(current)) == (2, 1)
+
+
+def test_a_report_on_the_wrong_patient_is_withdrawn(
+    node: Running, orthanc: Orthanc
+) -> None:
+    """A note in the wrong chart rejects what lies there; nothing refers across."""
+    instances = datasets(phantom("pneumothorax", 21))
+    uid, wrong = str(instances[0].StudyInstanceUID), str(instances[0].PatientID)
+    node.send(instances)
+    node.until_state([uid], "done")
+    for one in instances:
+        one.PatientID = "CORRECTED"
+    node.send(instances)
+    node.until(lambda: _revision(node, uid) == (2, "done"), "revision 2")
+    former = {
+        str(one.SOPInstanceUID)
+        for sop_class in (SR_CLASS, SC_CLASS)
+        for one in ours(orthanc, uid, sop_class)
+        if one.PatientID == wrong
+    }
+    (note,) = ours(orthanc, uid, KO_CLASS)
+    (study,) = note.CurrentRequestedProcedureEvidenceSequence
+    rejected = {
+        str(item.ReferencedSOPInstanceUID)
+        for series in study.ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    }
+    assert note.ConceptNameCodeSequence[0].CodeValue == "113037"
+    assert (note.PatientID, rejected) == (wrong, former)
+    assert len(former) == 2
+    (report,) = (r for r in ours(orthanc, uid, SR_CLASS) if r.PatientID != wrong)
+    assert "PredecessorDocumentsSequence" not in report
 
 
 def test_another_transfer_syntax_is_no_revision(node: Running) -> None:

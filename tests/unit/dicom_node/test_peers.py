@@ -40,8 +40,9 @@ def test_a_sender_needs_only_a_name_and_a_title() -> None:
 
 
 def test_a_destination_gets_the_objects_that_it_wants() -> None:
-    """Both kinds unless it says otherwise."""
-    assert all(Peer(**PACS).wants(kind) for kind in ObjectKind)
+    """Report, capture and what withdraws them, unless it says otherwise."""
+    wanted = {kind for kind in ObjectKind if Peer(**PACS).wants(kind)}
+    assert wanted == {ObjectKind.REPORT, ObjectKind.CAPTURE, ObjectKind.REJECTION}
     reports = Peer(**PACS, objects=frozenset({ObjectKind.REPORT}))
     assert reports.wants(ObjectKind.REPORT)
     assert not reports.wants(ObjectKind.CAPTURE)

@@ -4,18 +4,21 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
+from pydicom.dataset import Dataset
 from pydicom.sr._cid_dict import cid_concepts
 from pydicom.sr._concepts_dict import concepts
 from pydicom.sr.coding import Code as PydicomCode
 
 from dicom_node.domain import Code
 from sr_writer import codes
+from sr_writer.document import code_item_of
 
 CONCEPTS: dict[str, dict[str, dict[str, tuple[str, list[int]]]]] = cast("Any", concepts)
 CONTEXT_GROUPS: dict[int, dict[str, list[str]]] = cast("Any", cid_concepts)
 NOT_IN_THE_DICTIONARIES = {
     "en-US": "a language tag of RFC 5646",
     "C0034375": "UMLS, TID 1500 row 12; DCMTK and highdicom write the same",
+    "260753009": "PS3.3 C.17.3 calls it Source, the dictionary Source (attribute)",
 }
 
 
@@ -80,6 +83,12 @@ def test_procedures_and_purposes_belong_to_their_context_groups() -> None:
     assert procedures | {codes.IMAGING_PROCEDURE.value} <= _context_group(100)
     assert codes.PROCESSING_EQUIPMENT.value in _context_group(7005)
     assert codes.IMAGING_MEASUREMENT_REPORT.value in _context_group(7021)
+    selections = (
+        codes.OF_INTEREST,
+        codes.REJECTED_FOR_QUALITY,
+        codes.REJECTED_FOR_PATIENT_SAFETY,
+    )
+    assert {c.value for c in selections} <= _context_group(7010)
 
 
 def test_private_codes_fit_their_elements_and_are_told_apart() -> None:
@@ -90,8 +99,12 @@ def test_private_codes_fit_their_elements_and_are_told_apart() -> None:
 
 
 def test_private_schemes_are_identified_ours_first() -> None:
-    used = {"DCM", "SIEMENS_RIS", "99ZOO", "99PACSIGHT", "SCT"}
-    items = codes.coding_scheme_identification(used)
+    used = ("DCM", "SIEMENS_RIS", "99ZOO", "99PACSIGHT", "SCT")
+    dataset = Dataset()
+    dataset.ConceptCodeSequence = [
+        code_item_of(PydicomCode("1", scheme, "one")) for scheme in used
+    ]
+    items = codes.coding_schemes_of(dataset)
     assert [i.CodingSchemeDesignator for i in items] == [
         "99PACSIGHT",
         "99ZOO",

@@ -112,7 +112,7 @@ def drawn(request: pytest.FixtureRequest) -> NDArray[np.uint8]:
     """Return each page."""
     made_from, count = PAGES[request.param]
     pictures = [picture(label=WIDEST, score=0.5) for _ in range(count)]
-    return draw_page(made_from, pictures, concluded_at=NOON)
+    return draw_page(made_from, pictures, concluded_at=NOON).pixels
 
 
 def is_background(area: NDArray[np.uint8]) -> bool:
@@ -147,13 +147,13 @@ def test_nothing_leaves_its_column(page: NDArray[np.uint8]) -> None:
 
 def test_it_is_drawn_the_same_every_time() -> None:
     r = result()
-    one, two = (draw_page(r, [picture()], concluded_at=NOON) for _ in range(2))
+    one, two = (draw_page(r, [picture()], concluded_at=NOON).pixels for _ in range(2))
     assert np.array_equal(one, two)
 
 
 def test_the_banner_says_what_it_is() -> None:
     assert BANNER == "AI RESULT - RESEARCH - NOT FOR DIAGNOSIS"
-    banner = draw_page(result(), [], concluded_at=NOON)[14:60, 120:1500]
+    banner = draw_page(result(), [], concluded_at=NOON).pixels[14:60, 120:1500]
     assert (banner == np.array(ink.ORANGE, np.uint8)).all(axis=2).mean() > 0.5
 
 
@@ -199,7 +199,9 @@ def test_the_urgent_is_read_first_the_pack_s_order_otherwise() -> None:
 def test_flags_are_told_apart_without_colour() -> None:
     """Same score, same threshold: words and shapes alone differ."""
     pages = [
-        draw_page(result([finding(0.5, flag=flag)]), [], concluded_at=NOON).mean(axis=2)
+        draw_page(result([finding(0.5, flag=flag)]), [], concluded_at=NOON).pixels.mean(
+            axis=2
+        )
         > 20
         for flag in (Flag.ABOVE, Flag.BELOW, Flag.INDETERMINATE)
     ]
@@ -209,7 +211,7 @@ def test_flags_are_told_apart_without_colour() -> None:
 
 
 def test_the_replaced_the_unread_and_the_synthetic_are_mentioned() -> None:
-    plain = draw_page(result(), [], concluded_at=NOON)[880:, :800]
+    plain = draw_page(result(), [], concluded_at=NOON).pixels[880:, :800]
     for changes in (
         {"predecessors": (predecessor(),)},
         {"unreadable": (unreadable(),), "completion": Completion.PARTIAL},
@@ -218,14 +220,14 @@ def test_the_replaced_the_unread_and_the_synthetic_are_mentioned() -> None:
         {"findings": [finding(selection="20 of 300 slices, evenly selected")]},
         {"software": "0.2.0"},
     ):
-        other = draw_page(result(**changes), [], concluded_at=NOON)[880:, :800]
+        other = draw_page(result(**changes), [], concluded_at=NOON).pixels[880:, :800]
         assert not np.array_equal(plain, other), changes
 
 
 def test_a_score_close_to_its_threshold_shows_the_digits_that_tell() -> None:
     near = result([finding(Score(value=0.49996))])
     same = result([finding(Score(value=0.5), flag=Flag.BELOW)])
-    one, two = (draw_page(r, [], concluded_at=NOON) for r in (near, same))
+    one, two = (draw_page(r, [], concluded_at=NOON).pixels for r in (near, same))
     assert not np.array_equal(one, two)
 
 
@@ -236,7 +238,7 @@ def shown_size(rows: int, columns: int, ratio: float) -> tuple[int, int]:
     """Return height and width of a white picture on the page."""
     white = np.full((rows, columns), 255, np.uint8)
     one = Picture(pixels=white, image=image_ref(), pixel_aspect_ratio=ratio)
-    page = draw_page(result(), [one], concluded_at=NOON)[100:872, :800]
+    page = draw_page(result(), [one], concluded_at=NOON).pixels[100:872, :800]
     inside = (page == 255).all(axis=2)
     return int(inside.any(axis=1).sum()), int(inside.any(axis=0).sum())
 
@@ -261,7 +263,7 @@ def test_colour_pictures_keep_their_colour() -> None:
     red = np.zeros((50, 50, 3), np.uint8)
     red[..., 0] = 250
     one = Picture(pixels=red, image=image_ref())
-    page = draw_page(result(), [one], concluded_at=NOON)
+    page = draw_page(result(), [one], concluded_at=NOON).pixels
     assert tuple(page[400, 400]) == (250, 0, 0)
 
 
@@ -270,7 +272,7 @@ def test_the_most_relevant_of_a_montage_is_the_largest() -> None:
     pictures = [
         picture(pixels=np.full((64, 64), level, np.uint8), label="") for level in levels
     ]
-    page = draw_page(result(), pictures, concluded_at=NOON)[116:872, 24:792]
+    page = draw_page(result(), pictures, concluded_at=NOON).pixels[116:872, 24:792]
     areas = [int((page == level).all(axis=2).sum()) for level in levels]
     assert len(pictures) == PICTURES_SHOWN
     assert areas[0] > 3 * max(areas[1:])

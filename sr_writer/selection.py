@@ -1,0 +1,105 @@
+"""A Key Object Selection Document: some objects of a study, and why they were chosen.
+
+PS3.3 A.35.4, TID 2010 of PS3.16, through highdicom. Which objects, under which title,
+the callers know: `sr_writer.keyobjects`, `sr_writer.rejection`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
+from highdicom.sr import (
+    CompositeContentItem,
+    ContainerContentItem,
+    ContentSequence,
+    ImageContentItem,
+)
+from pydicom.sr.coding import Code as PydicomCode
+from pydicom.uid import ExplicitVRLittleEndian
+
+from dicom_node.domain import EncodedObject, ObjectKind
+from sr_writer import codes
+from sr_writer.context import context_items
+from sr_writer.document import MANUFACTURER, SERIES_NUMBERS, Basis, finish
+from sr_writer.items import CONTAINS, text_item
+from sr_writer.references import Instance, requests_of, stand_in
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selected:
+    """An object that is selected.
+
+    Parameters
+    ----------
+    image
+        Whether it is one: the Value Type of what refers to it.
+    frames
+        Counted from 1; None for all there are.
+    """
+
+    instance: Instance
+    image: bool = True
+    frames: Sequence[int] | None = None
+
+
+def encode_selection(
+    basis: Basis,
+    kind: ObjectKind,
+    *,
+    title: PydicomCode,
+    description: str,
+    selected: Sequence[Selected],
+) -> EncodedObject:
+    """Return the document that names what is selected.
+
+    Parameters
+    ----------
+    title
+        Of CID 7010.
+    description
+        Why it was selected, in words.
+    selected
+        Objects of the source's study, each once; at least one.
+    """
+    root = ContainerContentItem(
+        name=title, is_content_continuous=False, template_id="2010"
+    )
+    root.ContentSequence = ContentSequence(
+        [
+            *context_items(basis.result.algorithm),
+            text_item(codes.KEY_OBJECT_DESCRIPTION, description),
+            *(_reference(one) for one in selected),
+        ]
+    )
+    document = KeyObjectSelectionDocument(
+        evidence=[stand_in(basis.study_uid, one.instance) for one in selected],
+        content=KeyObjectSelection.from_sequence([root]),
+        series_instance_uid=basis.series_uid(kind),
+        series_number=SERIES_NUMBERS[kind],
+        sop_instance_uid=basis.instance_uid(kind),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        requested_procedures=requests_of(basis.source, basis.study_uid) or None,
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        specific_character_set=None,
+    )
+    return finish(document, basis, kind)
+
+
+def _reference(selected: Selected) -> ImageContentItem | CompositeContentItem:
+    """Return the item that names it (TID 2010, rows 7 and 9)."""
+    instance = selected.instance
+    if not selected.image:
+        return CompositeContentItem(
+            name=codes.SOURCE,
+            referenced_sop_class_uid=instance.sop_class_uid,
+            referenced_sop_instance_uid=instance.sop_instance_uid,
+            relationship_type=CONTAINS,
+        )
+    return ImageContentItem(
+        name=codes.SOURCE,
+        referenced_sop_class_uid=instance.sop_class_uid,
+        referenced_sop_instance_uid=instance.sop_instance_uid,
+        referenced_frame_numbers=selected.frames,
+        relationship_type=CONTAINS,
+    )
