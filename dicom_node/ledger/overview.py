@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import Connection, and_, case, func, select
 
 from dicom_node.domain import Flag, Priority, StudyUid
-from dicom_node.ledger.outbox import DELIVERED
 from dicom_node.ledger.revisions import ROUTINE_RANK
 from dicom_node.ledger.tables import (
+    DELIVERED,
     artefact,
     delivery,
     event,

@@ -29,6 +29,7 @@ from dicom_node.domain import (
 from dicom_node.ledger.leases import DONE
 from dicom_node.ledger.sql import insert_ignore
 from dicom_node.ledger.tables import (
+    CANCELLED,
     artefact,
     delivery,
     job,
@@ -37,8 +38,6 @@ from dicom_node.ledger.tables import (
     revision_input,
     version,
 )
-
-CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

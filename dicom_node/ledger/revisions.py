@@ -21,9 +21,11 @@ from dicom_node.domain import (
     PackCard,
     Urgency,
 )
-from dicom_node.ledger import leases, outbox
+from dicom_node.ledger import leases
 from dicom_node.ledger.sql import insert_ignore
 from dicom_node.ledger.tables import (
+    CANCELLED,
+    WAITING,
     artefact,
     delivery,
     embedding,
@@ -204,8 +206,8 @@ def _revive(tx: Connection, revision_id: int, packs: Sequence[PackCard]) -> None
     )
     tx.execute(
         update(delivery)
-        .where(delivery.c.artefact_id.in_(mine), delivery.c.state == outbox.CANCELLED)
-        .values(state=outbox.WAITING)
+        .where(delivery.c.artefact_id.in_(mine), delivery.c.state == CANCELLED)
+        .values(state=WAITING)
     )
 
 

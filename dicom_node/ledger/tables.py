@@ -234,6 +234,12 @@ rejection = Table(
     Column("artefact_id", ForeignKey("artefact.id"), primary_key=True, index=True),
 )
 
+# the states of a delivery
+WAITING, SENT, DELIVERED = "waiting", "sent", "delivered"
+DEAD, CANCELLED = "dead", "cancelled"
+IN_MOTION = (WAITING, SENT)
+"""What is to be sent, or was sent and is to be verified."""
+
 delivery = Table(
     "delivery",
     metadata,
@@ -244,7 +250,11 @@ delivery = Table(
     Column("attempts", Integer, nullable=False),
     Column("next_at", Utc, nullable=False),
     Column("detail", Text, nullable=False),
+    Column("sent_at", Utc),
     Column("delivered_at", Utc),
+    Column("dead_at", Utc),
+    Column("verified", String(16), nullable=False, server_default=""),
+    Column("transaction_uid", String(64), index=True),
     UniqueConstraint("artefact_id", "destination"),
     Index("ix_delivery_state_next_at", "state", "next_at"),
 )

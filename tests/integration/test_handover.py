@@ -18,6 +18,7 @@ from dicom_node.domain import (
 from dicom_node.handover import Handover, Pace
 from dicom_node.ledger import Ledger, arrivals, leases, motion, outbox
 from dicom_node.ledger.leases import BATCHES, JOBS
+from dicom_node.ledger.outbox import Address
 from dicom_node.ledger.overview import journal
 from dicom_node.ledger.studies import happen
 from dicom_node.ledger.tables import metadata, version
@@ -71,6 +72,7 @@ class Site:
 
     ledger: Ledger
     packs: Sequence[PackCard] = (PACK,)
+    addresses: Sequence[Address] = (PACS,)
     pace: Pace = PACE
     clock: Clock = field(default_factory=Clock)
     queue: RecordingDispatcher = field(default_factory=RecordingDispatcher)
@@ -86,7 +88,7 @@ class Site:
             ledger=self.ledger,
             dispatcher=self.queue,
             packs=self.packs,
-            addresses=[PACS],
+            addresses=self.addresses,
             pace=self.pace,
             open_studies=lambda: frozenset(self.open),
             clock=self.clock,
@@ -541,10 +543,14 @@ def test_a_site_without_destinations_is_done_when_concluded(site: Site) -> None:
 
 def test_a_job_knows_what_destinations_want(site: Site) -> None:
     """Report and capture in any case, and whatever else one of them takes."""
+    documents = Address(destination="DOCS", objects=frozenset({ObjectKind.DOCUMENT}))
+    site.addresses = [documents]
+    site.restart()
     site.receive(received())
     site.finish()
     (row,) = jobs(site.ledger)
-    assert job_input(site.ledger, row.id).objects == PACS.objects
+    wanted = {*ALWAYS_COMPOSED, ObjectKind.DOCUMENT}
+    assert job_input(site.ledger, row.id).objects == wanted
 
 
 def conclude_again(site: Site) -> None:

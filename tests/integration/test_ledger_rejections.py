@@ -28,6 +28,7 @@ from tests.ledgers import (
 
 HEAD = PackCard(name="head", version="1.0", device_uid="2.25.2002", encoder=ENCODER)
 B = digest("patient B")
+ARCHIVE = Address(destination=PACS.destination, objects=frozenset(ObjectKind))
 
 
 def next_revision(ledger: Ledger, *, packs: list[PackCard] | None = None) -> None:
@@ -48,7 +49,7 @@ def conclude_with_note(ledger: Ledger, *addresses: Address) -> str:
     assert settle_job(ledger, leased(ledger, JOBS, row.id), notes=[note])
     key = standing(ledger).key
     with ledger.write() as tx:
-        outbox.address(tx, key, addresses or [PACS], now=T0)
+        outbox.address(tx, key, addresses or [ARCHIVE], now=T0)
         happen(tx, key, Event.CONCLUDED, detail="", at=T0)
     return note.sop_instance_uid
 
@@ -112,7 +113,7 @@ def test_a_note_follows_what_it_rejects_and_no_further(ledger: Ledger) -> None:
     record(ledger, received(number=2, at=later(1)))
     next_revision(ledger)
     other = Address(destination="OTHER", objects=frozenset(ObjectKind))
-    conclude_with_note(ledger, PACS, other)
+    conclude_with_note(ledger, ARCHIVE, other)
     assert sent_to(ledger, "PACS") == ["SR", "SC", "RN"]
     assert "RN" not in sent_to(ledger, "OTHER")
 
