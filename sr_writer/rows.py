@@ -111,11 +111,12 @@ def _draw_roomy_row(
     bar = Box(row.left, row.top + 44, row.right, row.top + 59)
     if finding.score is not None:
         _draw_bar(pen, finding, bar, scale)
-    pen.write(
-        (row.left, bar.bottom + 4 if finding.score else bar.top),
+    pen.paragraph(
+        (row.left, bar.bottom + 4 if finding.score else bar.top - 5),
         _figures(finding, long=True),
         size=19,
         width=row.width,
+        lines=1 if finding.score else 2,
         colour=ink.MUTED,
     )
 
@@ -232,7 +233,7 @@ def _figures(finding: Finding, *, long: bool) -> str:
         low, high = finding.score.interval
         text += f" (95 % {low:.{digits}f} to {high:.{digits}f})"
     if point is not None:
-        text += f"   threshold {threshold:.{digits}f} ({point.name})"
+        text += f" · threshold {threshold:.{digits}f} ({point.name})"
     return text
 
 

@@ -1,13 +1,12 @@
 """A Key Object Selection Document: some objects of a study, and why they were chosen.
 
-PS3.3 A.35.4, TID 2010 of PS3.16, through highdicom. Which objects, under which title,
+PS3.3 A.35.4 (Key Object Document, C.17.6.2), TID 2010 of PS3.16. Which objects, under which title,
 the callers know: `sr_writer.keyobjects`, `sr_writer.rejection`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
 from highdicom.sr import (
     CompositeContentItem,
     ContainerContentItem,
@@ -15,14 +14,14 @@ from highdicom.sr import (
     ImageContentItem,
 )
 from pydicom.sr.coding import Code as PydicomCode
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from dicom_node.domain import EncodedObject, ObjectKind
 from sr_writer import codes
 from sr_writer.context import context_items
-from sr_writer.document import MANUFACTURER, SERIES_NUMBERS, Basis, finish
+from sr_writer.document import Basis, begin, finish
 from sr_writer.items import CONTAINS, text_item
-from sr_writer.references import Instance, requests_of, stand_in
+from sr_writer.references import Instance, requests_of, study_reference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,18 +70,16 @@ def encode_selection(
             *(_reference(one) for one in selected),
         ]
     )
-    document = KeyObjectSelectionDocument(
-        evidence=[stand_in(basis.study_uid, one.instance) for one in selected],
-        content=KeyObjectSelection.from_sequence([root]),
-        series_instance_uid=basis.series_uid(kind),
-        series_number=SERIES_NUMBERS[kind],
-        sop_instance_uid=basis.instance_uid(kind),
-        instance_number=1,
-        manufacturer=MANUFACTURER,
-        requested_procedures=requests_of(basis.source, basis.study_uid) or None,
-        transfer_syntax_uid=ExplicitVRLittleEndian,
-        specific_character_set=None,
+    document = begin(
+        basis, kind, sop_class=KeyObjectSelectionDocumentStorage, modality="KO"
     )
+    document.update(root)
+    document.ReferencedPerformedProcedureStepSequence = []
+    if requests := requests_of(basis.source, basis.study_uid):
+        document.ReferencedRequestSequence = requests
+    document.CurrentRequestedProcedureEvidenceSequence = [
+        study_reference(basis.study_uid, [one.instance for one in selected])
+    ]
     return finish(document, basis, kind)
 
 

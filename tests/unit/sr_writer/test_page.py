@@ -324,6 +324,12 @@ def words(made_from: Result) -> list[str]:
     return [line.text for line in page.lines]
 
 
+def test_the_reason_why_one_was_not_evaluated_is_not_cut() -> None:
+    """It has two lines where there is no bar."""
+    why = "no image of this study is accepted: needs CT of HEAD, found DX of the CHEST"
+    assert why in " ".join(words(result([finding(), finding(None, reason=why)])))
+
+
 @pytest.mark.parametrize("count", [1, 9, 20])
 def test_a_long_name_is_not_cut(count: int) -> None:
     """64 characters, the longest that a code has: smaller, then in two lines."""
