@@ -38,6 +38,7 @@ from dicom_node.ledger import Ledger, results, work
 from dicom_node.ledger.leases import BATCHES, JOBS, WorkTable
 from dicom_node.ledger.results import JobInput, StoredEmbedding, StoredObject
 from dicom_node.objects import ObjectStore
+from sr_writer.codes import PROCESSING_EQUIPMENT
 from sr_writer.compose import compose
 from workers.classify import Conclusion, conclude
 from workers.decoding import DecodedInput, DecodePool, Failure, FrameInput
@@ -77,6 +78,8 @@ class Bench:
         The site's offset from UTC, in minutes.
     software
         pacsight's version.
+    title, purpose
+        What reports are called, and as what their pack is named in them.
     """
 
     ledger: Ledger
@@ -90,6 +93,7 @@ class Bench:
     lease_s: float
     clock: Callable[[], datetime]
     software: str
+    purpose: Code = PROCESSING_EQUIPMENT
 
     def encoder(self, key: Sha256) -> Encoder | None:
         """Return the encoder with that key's digest, or None."""
@@ -259,7 +263,9 @@ def write(
     series = study_volumes(job)
     shown = pictures(result, job.files, series, bench.spool, bench.decoders)
     headers = sources(result, job.files, series, bench.spool)
-    return compose(result, headers, shown, kinds=kinds, title=bench.title)
+    return compose(
+        result, headers, shown, kinds=kinds, title=bench.title, purpose=bench.purpose
+    )
 
 
 def _result(
