@@ -7,12 +7,8 @@ the callers know: `sr_writer.keyobjects`, `sr_writer.rejection`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from highdicom.sr import (
-    CompositeContentItem,
-    ContainerContentItem,
-    ContentSequence,
-    ImageContentItem,
-)
+from highdicom.sr import ContainerContentItem
+from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code as PydicomCode
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
@@ -20,8 +16,13 @@ from dicom_node.domain import EncodedObject, ObjectKind
 from sr_writer import codes
 from sr_writer.context import context_items
 from sr_writer.document import Basis, begin, finish
-from sr_writer.items import CONTAINS, text_item
-from sr_writer.references import Instance, requests_of, study_reference
+from sr_writer.items import text_item
+from sr_writer.references import (
+    Instance,
+    instance_reference,
+    requests_of,
+    study_reference,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,20 +61,19 @@ def encode_selection(
     selected
         Objects of the source's study, each once; at least one.
     """
-    root = ContainerContentItem(
-        name=title, is_content_continuous=False, template_id="2010"
-    )
-    root.ContentSequence = ContentSequence(
-        [
-            *context_items(basis.result.algorithm),
-            text_item(codes.KEY_OBJECT_DESCRIPTION, description),
-            *(_reference(one) for one in selected),
-        ]
-    )
     document = begin(
         basis, kind, sop_class=KeyObjectSelectionDocumentStorage, modality="KO"
     )
-    document.update(root)
+    document.update(
+        ContainerContentItem(
+            name=title, is_content_continuous=False, template_id="2010"
+        )
+    )
+    document.ContentSequence = [
+        *context_items(basis.result.algorithm),
+        text_item(codes.KEY_OBJECT_DESCRIPTION, description),
+        *(_reference(one) for one in selected),
+    ]
     document.ReferencedPerformedProcedureStepSequence = []
     if requests := requests_of(basis.source, basis.study_uid):
         document.ReferencedRequestSequence = requests
@@ -83,20 +83,13 @@ def encode_selection(
     return finish(document, basis, kind)
 
 
-def _reference(selected: Selected) -> ImageContentItem | CompositeContentItem:
-    """Return the item that names it (TID 2010, rows 7 and 9)."""
-    instance = selected.instance
-    if not selected.image:
-        return CompositeContentItem(
-            name=codes.SOURCE,
-            referenced_sop_class_uid=instance.sop_class_uid,
-            referenced_sop_instance_uid=instance.sop_instance_uid,
-            relationship_type=CONTAINS,
-        )
-    return ImageContentItem(
-        name=codes.SOURCE,
-        referenced_sop_class_uid=instance.sop_class_uid,
-        referenced_sop_instance_uid=instance.sop_instance_uid,
-        referenced_frame_numbers=selected.frames,
-        relationship_type=CONTAINS,
-    )
+def _reference(selected: Selected) -> Dataset:
+    """Return the item that names it: TID 2010, which forbids it a concept name."""
+    referred = instance_reference(selected.instance)
+    if selected.frames:
+        referred.ReferencedFrameNumber = list(selected.frames)
+    item = Dataset()
+    item.RelationshipType = "CONTAINS"
+    item.ValueType = "IMAGE" if selected.image else "COMPOSITE"
+    item.ReferencedSOPSequence = [referred]
+    return item
