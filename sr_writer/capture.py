@@ -1,35 +1,32 @@
 """The secondary capture: the page as a DICOM image.
 
-Secondary Capture Image Storage (PS3.3 A.8.1) through highdicom, 8-bit RGB,
+Secondary Capture Image Storage (PS3.3 A.8.1), 8-bit RGB,
 Explicit VR Little Endian. It has no Pixel Spacing, so that nobody measures on it.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
-from highdicom.sc import SCImage
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     JPEG2000,
     JPEG2000MC,
-    ExplicitVRLittleEndian,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLSNearLossless,
+    SecondaryCaptureImageStorage,
 )
 
 from dicom_node.domain import EncodedObject, ImageRef, ObjectKind
 from sr_writer import codes
 from sr_writer.document import (
-    MANUFACTURER,
-    SERIES_NUMBERS,
     Basis,
+    begin,
     code_item_of,
     finish,
     frame_numbers,
     long_string,
-    nameless_header,
     text_of,
 )
 from sr_writer.inherited import burned_in, recognizable
@@ -62,25 +59,12 @@ def encode_capture(
         Headers of images of the study: whether their pixels have been compressed
         lossily, and what may be burned into them, is inherited.
     """
-    capture: Dataset = SCImage.from_ref_dataset(
-        ref_dataset=nameless_header(basis.result.study_uid),
-        pixel_array=page,
-        photometric_interpretation="RGB",
-        bits_allocated=8,
-        coordinate_system="PATIENT",
-        patient_orientation=("L", "F"),
-        series_instance_uid=basis.series_uid(ObjectKind.CAPTURE),
-        series_number=SERIES_NUMBERS[ObjectKind.CAPTURE],
-        sop_instance_uid=basis.instance_uid(ObjectKind.CAPTURE),
-        instance_number=1,
-        manufacturer=MANUFACTURER,
-        transfer_syntax_uid=ExplicitVRLittleEndian,
-        specific_character_set=None,
-    )
-    capture.PatientOrientation = None  # a page has none
-    capture.Modality = "OT"
-    capture.ImageType = ["DERIVED", "SECONDARY"]
+    kind = ObjectKind.CAPTURE
+    capture = begin(basis, kind, sop_class=SecondaryCaptureImageStorage, modality="OT")
     capture.ConversionType = "WSD"
+    capture.ImageType = ["DERIVED", "SECONDARY"]
+    capture.PatientOrientation = None  # a page has none
+    _set_pixels(capture, page)
     moment = basis.concluded_at
     capture.DateOfSecondaryCapture = f"{moment:%Y%m%d}"
     capture.TimeOfSecondaryCapture = f"{moment:%H%M%S.%f}"
@@ -90,7 +74,19 @@ def encode_capture(
     if stated := burned_in(sources):
         capture.BurnedInAnnotation = stated
     capture.RecognizableVisualFeatures = recognizable(sources)
-    return finish(capture, basis, ObjectKind.CAPTURE)
+    return finish(capture, basis, kind)
+
+
+def _set_pixels(capture: Dataset, page: NDArray[np.uint8]) -> None:
+    """Write the page as it is, pixel after pixel (C.7.6.3)."""
+    capture.Rows, capture.Columns, capture.SamplesPerPixel = page.shape
+    capture.PhotometricInterpretation = "RGB"
+    capture.PlanarConfiguration = 0
+    capture.BitsAllocated = capture.BitsStored = 8
+    capture.HighBit = 7
+    capture.PixelRepresentation = 0
+    capture.PixelData = page.tobytes()
+    capture["PixelData"].VR = "OB"
 
 
 def _set_derivation(

@@ -71,7 +71,6 @@ CAD_SUMMARY = _dcm("111017", "CAD Processing and Findings Summary")
 LATERALITY = PydicomCode("272741003", "SCT", "Laterality")
 NO_UNITS = PydicomCode("1", "UCUM", "no units")
 SOURCE_IMAGE = _dcm("121322", "Source image for image processing operation")
-SOURCE = PydicomCode("260753009", "SCT", "Source")
 KEY_OBJECT_DESCRIPTION = _dcm("113012", "Key Object Description")
 
 # Key Object Selection Document Title, CID 7010

@@ -1,8 +1,9 @@
-"""What the report and the picture have in common: whose, whence, when, by what.
+"""What all our objects have in common: whose, whence, when, by what.
 
-`Basis` is what both start from; `finish` turns a data set that highdicom built
-into the bytes that are stored. Nothing is read from a clock: highdicom's times
-are overwritten with the result's own.
+`Basis` is what all start from; `begin` gives an object its place, `finish` turns it
+into the bytes that are stored. Nothing is read from a clock: every time is the
+result's own. Content trees are highdicom's; its document classes are not used, because
+they read the clock, and load 60 MB of tables to look up what is known here.
 
 Modules of PS3.3: Patient (C.7.1.1), General Study (C.7.2.1), General Series
 (C.7.3.1), General Equipment (C.7.5.1), SOP Common (C.12.1).
@@ -165,24 +166,22 @@ def study_header(source: Dataset) -> Dataset:
     return header
 
 
-def nameless_header(study_uid: str) -> Dataset:
-    """Return what highdicom's constructors copy from: a study, and nobody in it.
-
-    highdicom puts names that it doubts into warnings; it is not told any. `finish`
-    writes the true attributes.
-    """
-    header = Dataset()
-    for keyword in _TYPE_2 - {"SpecificCharacterSet", "TimezoneOffsetFromUTC"}:
-        setattr(header, keyword, "")
-    header.StudyInstanceUID = study_uid
-    return header
+def begin(basis: Basis, kind: ObjectKind, *, sop_class: UID, modality: str) -> Dataset:
+    """Return a data set that has its place: class, series, instance, modality."""
+    dataset = Dataset()
+    dataset.SOPClassUID = sop_class
+    dataset.SOPInstanceUID = basis.instance_uid(kind)
+    dataset.SeriesInstanceUID = basis.series_uid(kind)
+    dataset.SeriesNumber = SERIES_NUMBERS[kind]
+    dataset.InstanceNumber = 1
+    dataset.Modality = modality
+    return dataset
 
 
 def finish(dataset: Dataset, basis: Basis, kind: ObjectKind) -> EncodedObject:
     """Return the data set as the file that is stored.
 
-    Sets everything that is alike in all our objects, over whatever highdicom
-    wrote there.
+    Sets everything that is alike in all our objects.
     """
     moment, result = basis.concluded_at, basis.result
     dataset.update(study_header(basis.source))

@@ -82,7 +82,8 @@ def draw_page(
     right = _RIGHT + _RIGHT_WIDTH
     y = _draw_summary(pen, result)
     y = draw_answers(pen, result, Box(_RIGHT, y, right, _BOTTOM))
-    draw_findings(pen, result.findings, Box(_RIGHT, y, right, _BOTTOM))
+    area = Box(_RIGHT, y, right, _BOTTOM)
+    draw_findings(pen, result.findings, area, said=_obstacle(result))
     return Page(pixels=np.asarray(sheet), lines=tuple(pen.lines))
 
 
@@ -135,16 +136,16 @@ def _draw_provenance(pen: Pen, result: Result, concluded_at: datetime) -> None:
     y: float = _PICTURES.bottom + 10
     for text, bold, colour in _provenance(result, concluded_at):
         pen.write(
-            (_MARGIN, y), text, size=20, width=_LEFT_WIDTH, bold=bold, colour=colour
+            (_MARGIN, y), text, size=18, width=_LEFT_WIDTH, bold=bold, colour=colour
         )
-        y += line_height(20)
+        y += line_height(18)
     if result.algorithm.statement:
         pen.paragraph(
             (_MARGIN, y),
             result.algorithm.statement,
-            size=16,
+            size=18,
             width=_LEFT_WIDTH,
-            lines=int((_BOTTOM - y) // line_height(16)),
+            lines=max(1, int((_BOTTOM - y) // line_height(18))),
             bold=True,
             colour=ink.ORANGE,
         )
@@ -203,8 +204,7 @@ def _draw_summary(pen: Pen, result: Result) -> float:
             colour=ink.MUTED,
         )
     else:
-        why = result.reason or next((f.reason for f in result.findings if f.reason), "")
-        if why:
+        if why := _obstacle(result):
             y = pen.paragraph((_RIGHT, y), why, size=24, width=_RIGHT_WIDTH, lines=4)
         y = pen.paragraph(
             (_RIGHT, y + 4),
@@ -217,6 +217,13 @@ def _draw_summary(pen: Pen, result: Result) -> float:
         )
     pen.draw.line((_RIGHT, y + 5, _RIGHT + _RIGHT_WIDTH, y + 5), fill=ink.LINE, width=2)
     return y + 14
+
+
+def _obstacle(result: Result) -> str:
+    """Return why nothing was evaluated; empty where something was."""
+    if result.evaluated:
+        return ""
+    return result.reason or next((f.reason for f in result.findings if f.reason), "")
 
 
 def _counts(result: Result) -> Iterator[str]:

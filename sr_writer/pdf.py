@@ -11,7 +11,7 @@ from pydicom.uid import EncapsulatedPDFStorage
 
 from dicom_node.domain import EncodedObject, ImageRef, ObjectKind
 from sr_writer import codes
-from sr_writer.document import SERIES_NUMBERS, Basis, code_item_of, finish
+from sr_writer.document import Basis, begin, code_item_of, finish
 from sr_writer.inherited import burned_in, recognizable
 from sr_writer.page import Page
 from sr_writer.printing import print_page
@@ -35,13 +35,8 @@ def encode_pdf(
     """
     title = codes.pydicom_code(basis.options.title)
     content = print_page(page, title=title.meaning)
-    document = Dataset()
-    document.SOPClassUID = EncapsulatedPDFStorage
-    document.SOPInstanceUID = basis.instance_uid(ObjectKind.DOCUMENT)
-    document.SeriesInstanceUID = basis.series_uid(ObjectKind.DOCUMENT)
-    document.SeriesNumber = SERIES_NUMBERS[ObjectKind.DOCUMENT]
-    document.InstanceNumber = 1
-    document.Modality = "DOC"
+    kind = ObjectKind.DOCUMENT
+    document = begin(basis, kind, sop_class=EncapsulatedPDFStorage, modality="DOC")
     document.ConversionType = "WSD"
     document.AcquisitionDateTime = None
     document.DocumentTitle = title.meaning
@@ -56,4 +51,4 @@ def encode_pdf(
     document.MIMETypeOfEncapsulatedDocument = "application/pdf"
     document.EncapsulatedDocumentLength = len(content)
     document.EncapsulatedDocument = content + b"\0" * (len(content) % 2)
-    return finish(document, basis, ObjectKind.DOCUMENT)
+    return finish(document, basis, kind)

@@ -11,7 +11,7 @@ from highdicom.sr import CodedConcept
 from pydicom.dataset import Dataset
 
 from dicom_node.domain import SeriesUid, SopClassUid, SopInstanceUid
-from sr_writer.document import code_of, nameless_header, text_of, words_of
+from sr_writer.document import code_of, text_of, words_of
 
 
 class Instance(Protocol):
@@ -56,15 +56,6 @@ def instance_reference(instance: Instance) -> Dataset:
     item.ReferencedSOPClassUID = instance.sop_class_uid
     item.ReferencedSOPInstanceUID = instance.sop_instance_uid
     return item
-
-
-def stand_in(study_uid: str, instance: Instance) -> Dataset:
-    """Return an instance of the study that highdicom can copy from: nobody's."""
-    header = nameless_header(study_uid)
-    header.SOPClassUID = instance.sop_class_uid
-    header.SeriesInstanceUID = instance.series_uid
-    header.SOPInstanceUID = instance.sop_instance_uid
-    return header
 
 
 def requests_of(source: Dataset, study_uid: str) -> list[Dataset]:

@@ -11,6 +11,9 @@ from sr_writer.ink import Box, Colour, Pen
 
 _ROOMY_ROW = 90
 _COMPACT_ROW = 40
+_PLAIN_ROW = 44
+_NAME_SIZES = (26, 24, 22, 20)
+"""A name that does not fit beside its flag is written smaller, then in two lines."""
 
 _COLOURS: dict[Flag, Colour] = {
     Flag.ABOVE: ink.ORANGE,
@@ -33,8 +36,16 @@ def reading_order(findings: Sequence[Finding]) -> list[Finding]:
     )
 
 
-def draw_findings(pen: Pen, findings: Sequence[Finding], area: Box) -> None:
-    """Draw one row per finding, as roomy as their number allows."""
+def draw_findings(
+    pen: Pen, findings: Sequence[Finding], area: Box, *, said: str = ""
+) -> None:
+    """Draw one row per finding, as roomy as their number allows.
+
+    Parameters
+    ----------
+    said
+        A reason that stands above already, and is not repeated in every row.
+    """
     if not findings:
         return
     scale = _scale(findings)
@@ -45,10 +56,20 @@ def draw_findings(pen: Pen, findings: Sequence[Finding], area: Box) -> None:
         left_over = len(findings) - (most - 1)
         findings = findings[: most - 1]
     height = min(area.height / (len(findings) + bool(left_over)), _ROOMY_ROW + 10)
-    draw_row = _draw_roomy_row if height >= _ROOMY_ROW else _draw_compact_row
+    plain = all(f.score is None and f.reason in {"", said} for f in findings)
+    if plain:
+        height = min(height, _PLAIN_ROW)
+    roomy = height >= _ROOMY_ROW
     for index, finding in enumerate(findings):
         top = area.top + index * height
-        draw_row(pen, finding, Box(area.left, top, area.right, top + height), scale)
+        row = Box(area.left, top, area.right, top + height)
+        if plain:
+            _draw_plain_row(pen, finding, row)
+        elif roomy:
+            _draw_roomy_row(pen, finding, row, scale)
+        else:
+            _draw_band(pen, row, index)
+            _draw_compact_row(pen, finding, row, scale)
     if left_over:
         pen.write(
             (area.left, area.top + len(findings) * height + 4),
@@ -86,33 +107,70 @@ def _draw_roomy_row(
         anchor="ra",
     )
     _draw_mark(pen, finding.flag, (row.left + 10, row.top + 18), 10)
-    pen.write(
-        (row.left + 28, row.top + 2),
-        _name(finding),
-        size=26,
-        width=row.width - used - 28 - 16,
-        bold=finding.flag is Flag.ABOVE,
-    )
-    bar = Box(row.left, row.top + 40, row.right, row.top + 56)
+    _draw_name(pen, finding, (row.left + 28, row.top), row.width - used - 28 - 16)
+    bar = Box(row.left, row.top + 44, row.right, row.top + 59)
     if finding.score is not None:
         _draw_bar(pen, finding, bar, scale)
-    pen.write(
-        (row.left, bar.bottom + 5 if finding.score else bar.top),
+    pen.paragraph(
+        (row.left, bar.bottom + 4 if finding.score else bar.top - 5),
         _figures(finding, long=True),
         size=19,
         width=row.width,
+        lines=1 if finding.score else 2,
         colour=ink.MUTED,
     )
+
+
+def _draw_name(
+    pen: Pen, finding: Finding, at: tuple[float, float], width: float
+) -> None:
+    """Write the name as large as it fits beside the flag, at worst in two lines."""
+    name, bold = _name(finding), finding.flag is Flag.ABOVE
+    fitting = (
+        s for s in _NAME_SIZES if ink.font(s, bold=bold).getlength(name) <= width
+    )
+    size = next(fitting, 0)
+    if size:
+        top = at[1] + 2 + (_NAME_SIZES[0] - size) / 2
+        pen.write((at[0], top), name, size=size, width=width, bold=bold)
+        return
+    lines = ink.wrap(name, ink.font(18, bold=bold), width, 2)
+    for number, line in enumerate(lines):
+        top = at[1] - 1 + 20 * number
+        pen.write((at[0], top), line, size=18, width=width, bold=bold)
+
+
+def _draw_plain_row(pen: Pen, finding: Finding, row: Box) -> None:
+    """Draw the name and the flag: there is nothing else to say."""
+    used = pen.write(
+        (row.right, row.top + 6),
+        _flag_words(finding),
+        size=20,
+        width=row.width * 0.55,
+        bold=True,
+        colour=_COLOURS[finding.flag],
+        anchor="ra",
+    )
+    _draw_mark(pen, finding.flag, (row.left + 10, row.top + 18), 10)
+    _draw_name(pen, finding, (row.left + 28, row.top), row.width - used - 28 - 16)
+
+
+def _draw_band(pen: Pen, row: Box, index: int) -> None:
+    """Lay a band under every second row: name and bar are seen to belong together."""
+    if index % 2 == 0:
+        box = (row.left, row.top - 1, row.right - 1, row.bottom - 2)
+        pen.draw.rectangle(box, fill=ink.BAND)
 
 
 def _draw_compact_row(
     pen: Pen, finding: Finding, row: Box, scale: tuple[float, float]
 ) -> None:
     """Draw the name, and below it bar, figures and flag beside each other."""
-    middle = row.top + 30
-    _draw_mark(pen, finding.flag, (row.left + 8, row.top + 10), 8)
+    top = row.top + (row.height - _COMPACT_ROW) / 2
+    middle = top + 29
+    _draw_mark(pen, finding.flag, (row.left + 10, top + 9), 8)
     pen.write(
-        (row.left + 24, row.top - 1),
+        (row.left + 24, top - 2),
         _name(finding),
         size=18,
         width=row.width - 24,
@@ -175,7 +233,7 @@ def _figures(finding: Finding, *, long: bool) -> str:
         low, high = finding.score.interval
         text += f" (95 % {low:.{digits}f} to {high:.{digits}f})"
     if point is not None:
-        text += f"   threshold {threshold:.{digits}f} ({point.name})"
+        text += f" · threshold {threshold:.{digits}f} ({point.name})"
     return text
 
 

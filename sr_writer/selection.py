@@ -1,28 +1,28 @@
 """A Key Object Selection Document: some objects of a study, and why they were chosen.
 
-PS3.3 A.35.4, TID 2010 of PS3.16, through highdicom. Which objects, under which title,
+PS3.3 A.35.4 (Key Object Document, C.17.6.2), TID 2010 of PS3.16. Which objects, under which title,
 the callers know: `sr_writer.keyobjects`, `sr_writer.rejection`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
-from highdicom.sr import (
-    CompositeContentItem,
-    ContainerContentItem,
-    ContentSequence,
-    ImageContentItem,
-)
+from highdicom.sr import ContainerContentItem
+from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code as PydicomCode
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from dicom_node.domain import EncodedObject, ObjectKind
 from sr_writer import codes
 from sr_writer.context import context_items
-from sr_writer.document import MANUFACTURER, SERIES_NUMBERS, Basis, finish
-from sr_writer.items import CONTAINS, text_item
-from sr_writer.references import Instance, requests_of, stand_in
+from sr_writer.document import Basis, begin, finish
+from sr_writer.items import text_item
+from sr_writer.references import (
+    Instance,
+    instance_reference,
+    requests_of,
+    study_reference,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,45 +61,35 @@ def encode_selection(
     selected
         Objects of the source's study, each once; at least one.
     """
-    root = ContainerContentItem(
-        name=title, is_content_continuous=False, template_id="2010"
+    document = begin(
+        basis, kind, sop_class=KeyObjectSelectionDocumentStorage, modality="KO"
     )
-    root.ContentSequence = ContentSequence(
-        [
-            *context_items(basis.result.algorithm),
-            text_item(codes.KEY_OBJECT_DESCRIPTION, description),
-            *(_reference(one) for one in selected),
-        ]
+    document.update(
+        ContainerContentItem(
+            name=title, is_content_continuous=False, template_id="2010"
+        )
     )
-    document = KeyObjectSelectionDocument(
-        evidence=[stand_in(basis.study_uid, one.instance) for one in selected],
-        content=KeyObjectSelection.from_sequence([root]),
-        series_instance_uid=basis.series_uid(kind),
-        series_number=SERIES_NUMBERS[kind],
-        sop_instance_uid=basis.instance_uid(kind),
-        instance_number=1,
-        manufacturer=MANUFACTURER,
-        requested_procedures=requests_of(basis.source, basis.study_uid) or None,
-        transfer_syntax_uid=ExplicitVRLittleEndian,
-        specific_character_set=None,
-    )
+    document.ContentSequence = [
+        *context_items(basis.result.algorithm),
+        text_item(codes.KEY_OBJECT_DESCRIPTION, description),
+        *(_reference(one) for one in selected),
+    ]
+    document.ReferencedPerformedProcedureStepSequence = []
+    if requests := requests_of(basis.source, basis.study_uid):
+        document.ReferencedRequestSequence = requests
+    document.CurrentRequestedProcedureEvidenceSequence = [
+        study_reference(basis.study_uid, [one.instance for one in selected])
+    ]
     return finish(document, basis, kind)
 
 
-def _reference(selected: Selected) -> ImageContentItem | CompositeContentItem:
-    """Return the item that names it (TID 2010, rows 7 and 9)."""
-    instance = selected.instance
-    if not selected.image:
-        return CompositeContentItem(
-            name=codes.SOURCE,
-            referenced_sop_class_uid=instance.sop_class_uid,
-            referenced_sop_instance_uid=instance.sop_instance_uid,
-            relationship_type=CONTAINS,
-        )
-    return ImageContentItem(
-        name=codes.SOURCE,
-        referenced_sop_class_uid=instance.sop_class_uid,
-        referenced_sop_instance_uid=instance.sop_instance_uid,
-        referenced_frame_numbers=selected.frames,
-        relationship_type=CONTAINS,
-    )
+def _reference(selected: Selected) -> Dataset:
+    """Return the item that names it: TID 2010, which forbids it a concept name."""
+    referred = instance_reference(selected.instance)
+    if selected.frames:
+        referred.ReferencedFrameNumber = list(selected.frames)
+    item = Dataset()
+    item.RelationshipType = "CONTAINS"
+    item.ValueType = "IMAGE" if selected.image else "COMPOSITE"
+    item.ReferencedSOPSequence = [referred]
+    return item

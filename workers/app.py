@@ -10,6 +10,7 @@ import structlog
 
 from dicom_node.config import Settings
 from dicom_node.dispatch import QUEUES, celery_app
+from dicom_node.domain import Code
 from dicom_node.errors import SettingsError
 from dicom_node.ledger import open_ledger
 from dicom_node.objects import ObjectStore
@@ -89,7 +90,13 @@ def bench(settings: Settings, packs: Sequence[Pack]) -> Iterator[Bench]:
             lease_s=settings.work.lease_s,
             clock=_now,
             software=version("pacsight"),
+            purpose=_code(settings.report.purpose),
         )
+
+
+def _code(parts: Sequence[str]) -> Code:
+    value, scheme, meaning = parts
+    return Code(value=value, scheme=scheme, meaning=meaning)
 
 
 def decode_pool(settings: Settings) -> DecodePool:

@@ -36,6 +36,7 @@ from dicom_node.ledger import Ledger, results, work
 from dicom_node.ledger.leases import BATCHES, JOBS, WorkTable
 from dicom_node.ledger.results import JobInput, StoredEmbedding, StoredObject
 from dicom_node.objects import ObjectStore
+from sr_writer.codes import PROCESSING_EQUIPMENT
 from sr_writer.compose import compose
 from workers.classify import Conclusion, conclude
 from workers.decoding import DecodedInput, DecodePool, Failure, FrameInput
@@ -78,6 +79,8 @@ class Bench:
         The site's offset from UTC, in minutes.
     software
         pacsight's version.
+    title, purpose
+        What reports are called, and as what their pack is named in them.
     """
 
     ledger: Ledger
@@ -92,6 +95,7 @@ class Bench:
     lease_s: float
     clock: Callable[[], datetime]
     software: str
+    purpose: Code = PROCESSING_EQUIPMENT
 
     def encoder(self, key: Sha256) -> Encoder | None:
         """Return the encoder with that key's digest, or None."""
@@ -260,7 +264,14 @@ def write(result: Result, job: JobInput, bench: Bench) -> tuple[EncodedObject, .
     series = study_volumes(job)
     shown = pictures(result, job.files, series, bench.spool, bench.decoders)
     headers = sources(result, job.files, series, bench.spool)
-    return compose(result, headers, shown, kinds=job.objects, title=bench.title)
+    return compose(
+        result,
+        headers,
+        shown,
+        kinds=job.objects,
+        title=bench.title,
+        purpose=bench.purpose,
+    )
 
 
 def take_back(result: Result, job: JobInput, bench: Bench) -> Iterator[Note]:
@@ -271,6 +282,7 @@ def take_back(result: Result, job: JobInput, bench: Bench) -> Iterator[Note]:
         outbox=bench.objects,
         superseded=bench.reject_superseded,
         title=bench.title,
+        purpose=bench.purpose,
     )
 
 

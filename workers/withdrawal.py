@@ -26,6 +26,7 @@ def notes(
     outbox: ObjectStore,
     superseded: bool,
     title: Code,
+    purpose: Code,
 ) -> Iterator[Note]:
     """Yield a note for each patient and reason.
 
@@ -37,8 +38,8 @@ def notes(
         Where their files lie.
     superseded
         Whether what the result supersedes is rejected, too.
-    title
-        As it was given to `compose` for the result.
+    title, purpose
+        As they were given to `compose` for the result.
 
     Raises
     ------
@@ -51,6 +52,7 @@ def notes(
             [_header(outbox.path(one.path)) for one in rejected],
             reason=reason,
             title=title,
+            purpose=purpose,
         )
         yield note, tuple(one.artefact for one in rejected)
 

@@ -221,6 +221,22 @@ class Report(Table):
     """Whether a rejection note (IHE IOCM, KOS 113001) follows a report that a newer one supersedes. Reports filed under the wrong patient are withdrawn (113037) in any case."""
     timezone: Annotated[str, Field(pattern=r"^[+-](0\d|1[0-4])[0-5]\d$")] = "+0000"
     """The site's offset from UTC, for sources that have no Timezone Offset From UTC (0008,0201)."""
+    purpose: Names = ("109102", "DCM", "Processing Equipment")
+    """Purpose of Reference (0040,A170) under which objects name the pack among the contributing equipment: value, scheme and meaning of a code."""
+
+    @field_validator("purpose")
+    @classmethod
+    def _check_purpose(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        lengths = (16, 16, 64)  # SH, SH, LO
+        fits = len(value) == len(lengths) and all(
+            0 < len(part.strip()) <= most
+            for part, most in zip(value, lengths, strict=True)
+        )
+        if not fits:
+            raise ValueError(
+                "needs value (16 characters at most), scheme (16) and meaning (64)"
+            )
+        return value
 
 
 class Delivery(Table):

@@ -1,9 +1,11 @@
 """Revisions, results and the outbox: what is concluded, kept, and sent."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from dicom_node.domain import (
     Completion,
@@ -22,6 +24,7 @@ from dicom_node.ledger.outbox import Address
 from dicom_node.ledger.overview import StudyLine, journal, studies
 from dicom_node.ledger.revisions import ROUTINE_RANK
 from dicom_node.ledger.studies import happen
+from dicom_node.ledger.tables import job
 from dicom_node.lifecycle import Event, State
 from tests import builders
 from tests.arrivals import (
@@ -321,6 +324,25 @@ def test_a_result_comes_back_as_it_went_in(ledger: Ledger) -> None:
     settle_job(ledger, leased(ledger, JOBS, row.id), RICH)
     with ledger.read() as tx:
         assert results.stored_result(tx, row.id) == RICH
+
+
+def test_a_result_from_before_predecessors_had_a_patient_can_be_read(
+    ledger: Ledger,
+) -> None:
+    """Of whom its predecessor was is then unknown, which is nobody."""
+    concluded_study(ledger, received(), result=RICH)
+    (row,) = jobs(ledger)
+    with ledger.write() as tx:
+        stored_then = json.loads(row.result)
+        for former in stored_then["predecessors"]:
+            del former["patient"]
+        former_text = json.dumps(stored_then)
+        mine = job.c.id == row.id
+        tx.execute(update(job).where(mine).values(result=former_text))
+    with ledger.read() as tx:
+        read = results.stored_result(tx, row.id)
+    assert read is not None
+    assert [p.patient for p in read.predecessors] == [""]
 
 
 def test_a_result_that_says_not_evaluated_says_why(ledger: Ledger) -> None:

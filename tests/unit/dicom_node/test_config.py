@@ -249,6 +249,8 @@ def test_an_unknown_variable_is_named_with_its_nearest(
         ('[dicom]\nport = "x"', "dicom.port: input should be a valid integer"),
         ('[dicom]\naet = "SEVENTEEN_LETTERS"', "'SEVENTEEN_LETTERS' in dicom.aet"),
         ('[dicom]\nalso_called = [""]', "'' in dicom.also_called"),
+        ('[report]\npurpose = ["109102", "DCM"]', "report.purpose: needs value"),
+        ('[report]\npurpose = ["a", "", "b"]', "report.purpose: needs value"),
         (
             "[study]\nquiet_period_s = 0",
             "study.quiet_period_s: input should be greater",

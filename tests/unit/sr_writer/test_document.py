@@ -9,6 +9,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.filewriter import dcmwrite
 
+from dicom_node.domain import Code
 from dicom_node.domain.identity import INSTANCE_CREATOR_UID
 from sr_writer.compose import compose
 from sr_writer.document import series_description
@@ -20,7 +21,7 @@ from tests.builders import (
     result,
     source_header,
 )
-from tests.composed import every_object, reread
+from tests.composed import COMPOSED, every_object, reread
 
 SUFFIX = " - RESEARCH, NOT FOR DIAGNOSIS"
 
@@ -79,6 +80,24 @@ def test_equipment_is_ours_and_names_the_pack() -> None:
         assert item.PurposeOfReferenceCodeSequence[0].CodeValue == "109102"
         assert item.ContributionDateTime == "20260115103005.123456+0100"
         assert f"encoder=sha256:{algorithm().encoder}" in item.ContributionDescription
+
+
+def test_a_site_may_call_the_pack_s_part_something_else() -> None:
+    """IHE AI Results wants a purpose of its own; another purpose, another object."""
+    other = Code(value="AIALG", scheme="99SITE", meaning="AI algorithm")
+    header = source_header()
+    for plain, obj in zip(
+        compose(result(), [header], kinds=COMPOSED),
+        compose(result(), [header], kinds=COMPOSED, purpose=other),
+        strict=True,
+    ):
+        written = reread(obj)
+        (item,) = written.ContributingEquipmentSequence
+        (purpose,) = item.PurposeOfReferenceCodeSequence
+        assert (purpose.CodeValue, purpose.CodeMeaning) == ("AIALG", "AI algorithm")
+        schemes = written.CodingSchemeIdentificationSequence
+        assert "99SITE" in {i.CodingSchemeDesignator for i in schemes}
+        assert obj.sop_instance_uid != plain.sop_instance_uid
 
 
 def test_each_kind_has_a_series_of_its_own_behind_all_others() -> None:

@@ -50,13 +50,15 @@ def named(document: Dataset) -> list[tuple[str, list[int] | None]]:
     return found
 
 
+def named_as(item: Dataset) -> str:
+    """Return the Code Value of an item's concept name, empty where it has none."""
+    (name,) = item.get("ConceptNameCodeSequence") or (Dataset(),)
+    return str(name.get("CodeValue", ""))
+
+
 def words(document: Dataset) -> str:
     """Return the Key Object Description."""
-    (text,) = (
-        i.TextValue
-        for i in document.ContentSequence
-        if i.ValueType == "TEXT" and i.ConceptNameCodeSequence[0].CodeValue == "113012"
-    )
+    (text,) = (i.TextValue for i in document.ContentSequence if named_as(i) == "113012")
     return str(text)
 
 

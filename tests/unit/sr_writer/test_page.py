@@ -313,3 +313,51 @@ def test_text_is_wrapped_at_words() -> None:
     assert all(face.getlength(line) <= 100 for line in lines)
     assert lines[-1].endswith("…")
     assert wrap("a\tb\nc", face, 100, 2) == ["a b c"]
+
+
+# ── rows ────────────────────────────────────────────────────────────────────
+
+
+def words(made_from: Result) -> list[str]:
+    """Return the lines that stand on a page, in the order they were written."""
+    page = draw_page(made_from, [], concluded_at=NOON)
+    return [line.text for line in page.lines]
+
+
+def test_the_reason_why_one_was_not_evaluated_is_not_cut() -> None:
+    """It has two lines where there is no bar."""
+    why = "no image of this study is accepted: needs CT of HEAD, found DX of the CHEST"
+    assert why in " ".join(words(result([finding(), finding(None, reason=why)])))
+
+
+@pytest.mark.parametrize("count", [1, 9, 20])
+def test_a_long_name_is_not_cut(count: int) -> None:
+    """64 characters, the longest that a code has: smaller, then in two lines."""
+    name = "Enlargement of the mediastinum, in its upper anterior portion x"
+    assert len(name) == 63
+    long = Code(value="1", scheme="99X", meaning=name)
+    findings = [finding(0.9, key=str(i), concept=long) for i in range(count)]
+    text = " ".join(words(result(findings)))
+    assert text.count(name) == count
+
+
+def test_one_reason_for_all_is_said_once() -> None:
+    """A run that evaluated nothing says why above the rows, and not in every one."""
+    why = "no image of this study is accepted"
+    unseen = [finding(None, key=str(i), reason=why) for i in range(5)]
+    said = words(result(unseen))
+    assert said.count(why) == 1
+    assert said.count("NOT EVALUATED") == 1 + len(unseen)
+    two = [finding(None, reason=why), finding(None, key="b", reason="needs a PA view")]
+    assert {why, "needs a PA view"} <= set(words(result(two)))
+
+
+def test_no_word_is_smaller_than_is_legible_at_half_the_size() -> None:
+    """18 pixels of 1024; every word that is drawn is known by place and size."""
+    for made_from, count in PAGES.values():
+        shown = [picture(label=WIDEST, score=0.5) for _ in range(count)]
+        for line in draw_page(made_from, shown, concluded_at=NOON).lines:
+            assert line.size >= 18
+            assert line.left >= 0
+            assert line.left + line.width <= WIDTH
+            assert 0 < line.baseline < HEIGHT

@@ -67,7 +67,7 @@ def description(document: Dataset) -> str:
     return next(
         str(item.TextValue)
         for item in document.ContentSequence
-        if item.ConceptNameCodeSequence[0].CodeValue == "113012"
+        if item.ValueType == "TEXT" and item.RelationshipType == "CONTAINS"
     )
 
 
