@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -208,6 +208,8 @@ def _job(folder: Path, files: tuple[InputFile, ...]) -> JobInput:
             for file in files
         ),
         predecessors=(),
+        objects=frozenset(ALWAYS_COMPOSED),
+        former=(),
     )
 
 
@@ -235,7 +237,8 @@ def _pictures(about: Study) -> tuple[Picture, ...]:
 
 
 def _compose_it(about: Study, kinds: tuple[ObjectKind, ...]) -> None:
-    write(about.result, about.job, about.bench, kinds=kinds)
+    job = replace(about.job, objects=frozenset(kinds))
+    write(about.result, job, about.bench)
 
 
 def in_turns(
