@@ -5,9 +5,10 @@ here.
 """
 
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from ssl import SSLContext
+from typing import Any
 
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
@@ -17,25 +18,46 @@ from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from dicom_node.errors import Permanent, Transient
 from dicom_node.peers import Caller, Peer
+from dicom_node.tls import ClientContext, client_context, tls_fault
 
 REJECTED_TRANSIENT = 0x02
 """Result of an A-ASSOCIATE-RJ (PS3.8 Table 9-21)."""
 
+Handlers = Sequence[tuple[evt.EventType, Callable[..., Any]]]
+
+
+class UnreachableError(Transient):
+    """A peer that nobody answers for: no connection, or it was lost."""
+
+
+class NothingAcceptedError(Permanent):
+    """A peer that takes part in the association, and in none of its contexts."""
+
 
 @contextmanager
 def association(
-    peer: Peer, caller: Caller, contexts: Sequence[PresentationContext]
+    peer: Peer,
+    caller: Caller,
+    contexts: Sequence[PresentationContext],
+    *,
+    handlers: Handlers = (),
 ) -> Iterator[Association]:
     """Open an association with a peer; released at the end, aborted after an error.
+
+    Parameters
+    ----------
+    handlers
+        What the peer may ask meanwhile, and who answers.
 
     Raises
     ------
     Transient
-        If the peer cannot be reached, does not answer, or is too busy.
+        If the peer is too busy; `UnreachableError` if it does not answer.
     Permanent
-        If it refuses us: the titles are unknown to it, or no context is accepted.
+        If it refuses us: the titles are unknown to it, its certificate is not to be
+        trusted; `NothingAcceptedError` if no context is accepted.
     """
-    assoc = _request(peer, caller, contexts)
+    assoc = _request(peer, caller, contexts, handlers)
     try:
         yield assoc
     except BaseException:
@@ -72,13 +94,13 @@ class _Requestor(AE):
 
 
 def _request(
-    peer: Peer, caller: Caller, contexts: Sequence[PresentationContext]
+    peer: Peer,
+    caller: Caller,
+    contexts: Sequence[PresentationContext],
+    handlers: Handlers,
 ) -> Association:
-    ae = _Requestor(ae_title=peer.calling_aet or caller.aet)
-    ae.connection_timeout = caller.connect_timeout_s
-    ae.acse_timeout = caller.acse_timeout_s
-    ae.dimse_timeout = caller.dimse_timeout_s
-    ae.network_timeout = caller.dimse_timeout_s
+    ae = _requestor(peer, caller)
+    tls = None if peer.tls is None else client_context(peer.tls)
     connected: list[evt.Event] = []
     try:
         assoc = ae.associate(
@@ -86,16 +108,38 @@ def _request(
             peer.port or 0,
             contexts=list(contexts),
             ae_title=peer.aet,
-            evt_handlers=[(evt.EVT_CONN_OPEN, connected.append)],
+            tls_args=None if tls is None else (tls, peer.host),
+            evt_handlers=[(evt.EVT_CONN_OPEN, connected.append), *handlers],
         )
     except OSError as error:  # the host's name has no address
-        raise Transient(f"{peer.name}: the host name cannot be resolved") from error
+        raise UnreachableError(
+            f"{peer.name}: the host name cannot be resolved"
+        ) from error
     if assoc.is_established:
         return assoc
-    if not connected:
-        ae.close()
-        raise Transient(f"{peer.name}: no connection, is it running?")
-    raise _refusal(peer, assoc)
+    if connected:
+        raise _refusal(peer, assoc)
+    ae.close()
+    if tls is not None:
+        _raise_fault(peer, tls)
+    raise UnreachableError(f"{peer.name}: no connection, is it running?")
+
+
+def _requestor(peer: Peer, caller: Caller) -> _Requestor:
+    ae = _Requestor(ae_title=peer.calling_aet or caller.aet)
+    ae.connection_timeout = caller.connect_timeout_s
+    ae.acse_timeout = caller.acse_timeout_s
+    ae.dimse_timeout = caller.dimse_timeout_s
+    ae.network_timeout = caller.dimse_timeout_s
+    return ae
+
+
+def _raise_fault(peer: Peer, tls: ClientContext) -> None:
+    """Close the socket of a handshake that failed; raise if it failed over TLS."""
+    if tls.made is not None:
+        tls.made.close()
+    if tls.fault is not None and (why := tls_fault(tls.fault)):
+        raise Permanent(f"{peer.name}: {why}") from tls.fault
 
 
 def _refusal(peer: Peer, assoc: Association) -> Transient | Permanent:
@@ -107,5 +151,6 @@ def _refusal(peer: Peer, assoc: Association) -> Transient | Permanent:
             return Transient(why)
         return Permanent(why)
     if isinstance(answer, A_ASSOCIATE) and assoc.rejected_contexts:
-        return Permanent(f"{peer.name}: it accepts nothing of what we want to do")
-    return Transient(f"{peer.name}: the association was aborted or not answered")
+        why = f"{peer.name}: it accepts nothing of what we want to do"
+        return NothingAcceptedError(why)
+    return UnreachableError(f"{peer.name}: the association was aborted or not answered")

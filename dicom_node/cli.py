@@ -18,9 +18,15 @@ from rich.live import Live
 from rich.table import Table
 
 from dicom_node.config import Settings, load_settings
-from dicom_node.domain import Flag, Priority, SopInstanceUid
+from dicom_node.domain import Flag, Priority, SopInstanceUid, StudyUid
 from dicom_node.ledger import Ledger, Tx, motion, open_ledger, outbox, results
 from dicom_node.ledger.arrivals import keep_patient_of
+from dicom_node.ledger.deliveries import (
+    DeliveryLine,
+    dead_letters,
+    deliveries,
+    studies_with_dead_letters,
+)
 from dicom_node.ledger.overview import StudyLine, journal, studies
 from dicom_node.ledger.studies import happen
 from dicom_node.lifecycle import CONCLUDED, Event, State
@@ -43,6 +49,7 @@ def register(app: typer.Typer) -> None:
     app.command("studies")(show_studies)
     app.command("journal")(show_journal)
     app.command("complete")(complete)
+    app.command("deliveries")(show_deliveries)
     app.command("retry")(retry)
     app.command("conclude")(conclude)
     app.command("resolve")(resolve)
@@ -105,13 +112,55 @@ def complete(study: StudyArgument, *, config: ConfigOption = None) -> None:
         typer.echo(f"{found.study_uid} is {found.state}")
 
 
-def retry(study: StudyArgument, *, config: ConfigOption = None) -> None:
-    """Try again what failed of a study: to conclude it, or to deliver its reports."""
+def show_deliveries(
+    study: Annotated[
+        str | None, typer.Argument(help="A study; without one, all of them.")
+    ] = None,
+    *,
+    as_json: JsonOption = False,
+    limit: Annotated[int, typer.Option(help="Show at most so many.", min=1)] = 50,
+    config: ConfigOption = None,
+) -> None:
+    """Tell where each object stands at each destination, and how that was seen."""
+    with _ledger(load_settings(config)) as ledger, ledger.read() as tx:
+        uid = None if study is None else motion.find(tx, study).study_uid
+        lines = deliveries(tx, study_uid=uid, limit=limit)
+    if as_json:
+        typer.echo(json.dumps([delivery_json(line) for line in lines], indent=2))
+    else:
+        Console().print(delivery_table(lines))
+
+
+def retry(
+    study: Annotated[
+        str | None,
+        typer.Argument(help="A study; without one, what was given up is listed."),
+    ] = None,
+    *,
+    every: Annotated[
+        bool, typer.Option("--all", help="Send everything again that was given up.")
+    ] = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Try again what failed of a study, or list what was given up.
+
+    A study is concluded again, or its reports are sent again: the same objects.
+    """
     now = datetime.now(UTC)
-    with _ledger(load_settings(config)) as ledger, ledger.write() as tx:
-        found = motion.find(tx, study)
-        state = _retry(tx, found, now)
-        typer.echo(f"{found.study_uid} is {state}")
+    with _ledger(load_settings(config)) as ledger:
+        if study is None and not every:
+            _list_dead_letters(ledger, as_json=as_json)
+            return
+        with ledger.write() as tx:
+            names = studies_with_dead_letters(tx) if study is None else [study]
+            tried = [_retry(tx, motion.find(tx, name), now) for name in names]
+    if as_json:
+        rows = [{"study_uid": uid, "state": state} for uid, state in tried]
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    for uid, state in tried:
+        typer.echo(f"{uid} is {state}")
 
 
 def conclude(
@@ -158,6 +207,30 @@ def resolve(
         typer.echo(f"{found.study_uid}: {left_out} instances are left out")
 
 
+def delivery_table(lines: Sequence[DeliveryLine]) -> Table:
+    """Return deliveries as a table that fits 80 columns."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("study", "object", "destination", "state", "tries"):
+        table.add_column(name, no_wrap=name != "destination", overflow="fold")
+    table.add_column("since (UTC), why", overflow="fold")
+    for line in lines:
+        verified = f"\nby {line.verified}" if line.verified else ""
+        table.add_row(
+            _ending(line.study_uid),
+            line.kind,
+            line.destination,
+            line.state + verified,
+            str(line.attempts),
+            f"{line.since:%Y-%m-%d %H:%M} {line.detail}",
+        )
+    return table
+
+
+def delivery_json(line: DeliveryLine) -> dict[str, object]:
+    """Return a delivery as JSON, ISO 8601 times."""
+    return {**asdict(line), "since": line.since.isoformat()}
+
+
 def study_table(lines: Sequence[StudyLine]) -> Table:
     """Return the studies as a table that fits 80 columns."""
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -174,7 +247,7 @@ def study_table(lines: Sequence[StudyLine]) -> Table:
 
 def study_cells(line: StudyLine) -> tuple[str, ...]:
     """Return what the table shows of a study."""
-    uid = line.study_uid if len(line.study_uid) <= 14 else f"…{line.study_uid[-13:]}"  # noqa: PLR2004 - what fits
+    uid = _ending(line.study_uid)
     stat = "[bold]STAT[/] " if line.priority is Priority.STAT else ""
     finding = line.finding
     if line.score is not None and line.threshold is not None:
@@ -182,6 +255,11 @@ def study_cells(line: StudyLine) -> tuple[str, ...]:
     seconds = "" if line.seconds is None else f"{line.seconds:.1f}"
     modality = "+".join(line.modalities)
     return (uid, stat + modality, line.state, flag_text(line.flag), finding, seconds)
+
+
+def _ending(uid: str) -> str:
+    """Return as much of a UID's end as fits, and as commands take for the whole."""
+    return uid if len(uid) <= 14 else f"…{uid[-13:]}"  # noqa: PLR2004 - what fits
 
 
 def flag_text(flag: Flag | None) -> str:
@@ -223,14 +301,36 @@ def _watch(ledger: Ledger, limit: int) -> None:
             return
 
 
-def _retry(tx: Tx, found: motion.Found, now: datetime) -> State:
-    if found.state is State.FAILED:
+def _list_dead_letters(ledger: Ledger, *, as_json: bool) -> None:
+    with ledger.read() as tx:
+        lines = dead_letters(tx)
+    if as_json:
+        rows = [
+            {**delivery_json(line), "next": f"pacsight retry {line.study_uid}"}
+            for line in lines
+        ]
+        typer.echo(json.dumps(rows, indent=2))
+    elif lines:
+        Console().print(delivery_table(lines))
+        typer.echo(
+            "\nMend what the last column says, then send again: `pacsight retry STUDY`,"
+            "\nor everything: `pacsight retry --all`."
+        )
+    else:
+        typer.echo("nothing was given up")
+
+
+def _retry(tx: Tx, found: motion.Found, now: datetime) -> tuple[StudyUid, State]:
+    state = found.state
+    if state is State.FAILED:
         results.retry_jobs(tx, found.key)
-    elif found.state in {State.UNDELIVERED, State.DELIVERING, State.DONE}:
-        outbox.resend(tx, found.key, now=now)
-    if found.state not in {State.FAILED, State.UNDELIVERED}:
-        return found.state
-    return happen(tx, found.key, Event.RETRY, detail="an operator asked", at=now)
+    if state is not State.HELD:
+        done = state is State.DONE
+        outbox.resend(tx, found.key, now=now, delivered_too=done)
+    if state in {State.FAILED, State.UNDELIVERED}:
+        why = "an operator asked"
+        state = happen(tx, found.key, Event.RETRY, detail=why, at=now)
+    return found.study_uid, state
 
 
 def _conclude_again(ledger: Ledger, key: int, now: datetime) -> bool:

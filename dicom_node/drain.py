@@ -1,9 +1,13 @@
-"""Empty the outbox: one thread a destination, so that a slow one delays no other."""
+"""Empty the outbox: two threads a destination, so that nobody's slowness delays others.
+
+One sends, the other asks whether what was sent is really there: asking never delays
+sending, and a slow destination delays no other.
+"""
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from random import Random
 
 import structlog
 
@@ -11,24 +15,65 @@ from dicom_node.deliver import Destination
 from dicom_node.ledger import Ledger, LedgerBusyError, outbox
 from dicom_node.ledger.outbox import DueDelivery
 from dicom_node.objects import ObjectStore
-from dicom_node.outgoing import Outcome, Outgoing, Verdict, next_attempt
+from dicom_node.outgoing import Outgoing
 from dicom_node.peers import Peer
+from dicom_node.settling import Settling, random_jitter
+from dicom_node.verification import Patience
 
 IDLE_S = 1.0
+ASKED_AT_ONCE = 256
+"""Most objects that are asked for over one association or session."""
 
 log = structlog.get_logger(__name__)
 
 
+@dataclass(slots=True)
+class _Loop:
+    """A thread that works as long as there is something to do, then waits."""
+
+    step: Callable[[], int]
+    name: str
+    wake: threading.Event = field(default_factory=threading.Event)
+    stopping: bool = False
+    thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self.thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+        self.thread.start()
+
+    def stop(self) -> None:
+        self.stopping = True
+        self.wake.set()
+        if self.thread is not None:
+            self.thread.join()
+
+    def _run(self) -> None:
+        while not self.stopping:
+            try:
+                done = self.step()
+            except LedgerBusyError as error:
+                log.warning("ledger_busy", error=str(error))
+                done = 0
+            except Exception:
+                log.exception("drain_failed", worker=self.name)
+                done = 0
+            if not done:
+                self.wake.wait(IDLE_S)
+                self.wake.clear()
+
+
 class Drain:
-    """Sends what is due to one destination, and notes what became of it.
+    """Sends what is due to one destination, asks for it, and notes what became of it.
 
     Parameters
     ----------
     batch_size
         Objects sent in one association or request.
+    patience
+        How long to wait for the destination to have what it says it stored.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a destination's deliveries depend on
         self,
         peer: Peer,
         destination: Destination,
@@ -37,59 +82,64 @@ class Drain:
         objects: ObjectStore,
         batch_size: int,
         clock: Callable[[], datetime],
+        patience: Patience | None = None,
     ) -> None:
-        self._peer = peer
+        self.peer = peer
         self._destination = destination
         self._ledger = ledger
         self._objects = objects
         self._batch_size = batch_size
         self._clock = clock
-        self._jitter = Random()  # noqa: S311 - spreads retries, guards nothing
-        self._wake = threading.Event()
-        self._stopping = False
-        self._thread = threading.Thread(
-            target=self._run, name=f"drain-{peer.name}", daemon=True
+        self.settling = Settling(
+            peer=peer,
+            patience=patience or Patience(),
+            clock=clock,
+            jitter=random_jitter(),
         )
+        self._sending = _Loop(self.send, f"drain-{peer.name}")
+        self._asking = _Loop(self.verify, f"verify-{peer.name}")
 
     def start(self) -> None:
-        """Begin to send."""
-        self._thread.start()
+        """Begin to send and to ask."""
+        self._sending.start()
+        self._asking.start()
 
     def stop(self) -> None:
-        """End after what is being sent."""
-        self._stopping = True
-        self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        """End after what is being sent and asked for."""
+        self._sending.stop()
+        self._asking.stop()
 
     def wake(self) -> None:
         """Look for something to send at once."""
-        self._wake.set()
+        self._sending.wake.set()
 
     def drain(self) -> int:
+        """Send and ask for what is due now; return how many objects that were."""
+        return self.send() + self.verify()
+
+    def send(self) -> int:
         """Send what is due now, and return how many objects were tried."""
         now = self._clock()
         with self._ledger.read() as tx:
-            due = outbox.due(tx, self._peer.name, now=now, limit=self._batch_size)
+            due = outbox.due(tx, self.peer.name, now=now, limit=self._batch_size)
+        by_key = {one.delivery: one for one in due}
+        for outcome in self._destination.deliver(self._outgoing(due)) if due else ():
+            with self._ledger.write() as tx:
+                self.settling.attempted(tx, by_key[outcome.delivery], outcome)
         if due:
-            by_key = {d.delivery: d for d in due}
-            for outcome in self._destination.deliver(self._outgoing(due)):
-                self._note(by_key[outcome.delivery], outcome)
+            self._asking.wake.set()
         return len(due)
 
-    def _run(self) -> None:
-        while not self._stopping:
-            try:
-                tried = self.drain()
-            except LedgerBusyError as error:
-                log.warning("ledger_busy", error=str(error))
-                tried = 0
-            except Exception:
-                log.exception("drain_failed", peer=self._peer.name)
-                tried = 0
-            if not tried:
-                self._wake.wait(IDLE_S)
-                self._wake.clear()
+    def verify(self) -> int:
+        """Ask for what was sent and is due, and return how many objects that were."""
+        now = self._clock()
+        with self._ledger.read() as tx:
+            due = outbox.unverified(tx, self.peer.name, now=now, limit=ASKED_AT_ONCE)
+        by_key = {one.delivery: one for one in due}
+        for finding in self._destination.verify(self._outgoing(due)) if due else ():
+            with self._ledger.write() as tx:
+                self.settling.asked(tx, by_key[finding.delivery], finding)
+        return len(due)
 
     def _outgoing(self, due: Sequence[DueDelivery]) -> list[Outgoing]:
         return [
@@ -101,31 +151,7 @@ class Drain:
                 sop_class_uid=d.sop_class_uid,
                 sop_instance_uid=d.sop_instance_uid,
                 sha256=d.sha256,
+                asked=d.asked,
             )
             for d in due
         ]
-
-    def _note(self, due: DueDelivery, outcome: Outcome) -> None:
-        now = self._clock()
-        detail = outcome.detail
-        with self._ledger.write() as tx:
-            if outcome.verdict is Verdict.DELIVERED:
-                outbox.delivered(tx, due.delivery, detail=detail, now=now)
-                return
-            until = self._next(due, outcome, now)
-            if until is None:
-                outbox.give_up(tx, due.delivery, detail=detail, now=now)
-            else:
-                outbox.postpone(tx, due.delivery, detail=detail, until=until)
-        log.warning("delivery_failed", peer=self._peer.name, detail=detail)
-
-    def _next(
-        self, due: DueDelivery, outcome: Outcome, now: datetime
-    ) -> datetime | None:
-        if outcome.verdict is Verdict.DEAD:
-            return None
-        jitter = self._jitter.uniform(-1, 1)
-        attempts = due.attempts + 1
-        return next_attempt(
-            self._peer.retry, attempts, now, jitter=jitter, outcome=outcome
-        )

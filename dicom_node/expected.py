@@ -57,7 +57,8 @@ def expected_instances(
         http_timeout_s=timeout_s,
     )
     try:
-        return _count(archive(peer, peer.expected, brief), study_uid, own_series)
+        with archive(peer, peer.expected, brief) as asked:
+            return _count(asked, study_uid, own_series)
     except PacsightError as error:
         log.info(
             "expected_unknown", peer=peer.name, study_uid=study_uid, detail=str(error)

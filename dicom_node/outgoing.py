@@ -28,6 +28,7 @@ from dicom_node.domain import (
     StudyUid,
 )
 from dicom_node.peers import RetryPolicy
+from dicom_node.verification import How
 
 SLOWLY_S = 600.0
 """How long to wait at least, where somebody has to mend the peer or our settings."""
@@ -47,6 +48,8 @@ class Outgoing:
         Its Part 10 file; the bytes that are sent.
     sha256
         Digest of the whole file: a file with another one is never sent.
+    asked
+        Whether the destination was asked to commit to it, and has not reported.
     """
 
     delivery: int
@@ -56,12 +59,16 @@ class Outgoing:
     sop_class_uid: SopClassUid
     sop_instance_uid: SopInstanceUid
     sha256: Sha256
+    asked: bool = False
 
 
 class Verdict(StrEnum):
     """What is to be done after an attempt."""
 
+    SENT = "sent"
+    """The destination says that it stored it."""
     DELIVERED = "delivered"
+    """The destination was seen to have it."""
     RETRY = "retry"
     DEAD = "dead"
 
@@ -76,6 +83,8 @@ class Outcome:
         The ledger's key, as in `Outgoing`.
     detail
         One line that a person understands, without patient data.
+    how
+        How it was seen that the destination has it.
     wait_s
         Wait at least so long before the next attempt.
     max_age_s
@@ -85,13 +94,24 @@ class Outcome:
     delivery: int
     verdict: Verdict
     detail: str
+    how: How = How.NOT
     wait_s: float = 0.0
     max_age_s: float | None = None
 
     @classmethod
-    def delivered(cls, outgoing: Outgoing, detail: str) -> Self:
+    def sent(cls, outgoing: Outgoing, detail: str) -> Self:
+        """Return that the destination said success."""
+        return cls(delivery=outgoing.delivery, verdict=Verdict.SENT, detail=detail)
+
+    @classmethod
+    def delivered(cls, outgoing: Outgoing, detail: str, *, how: How) -> Self:
         """Return that the destination has the object."""
-        return cls(delivery=outgoing.delivery, verdict=Verdict.DELIVERED, detail=detail)
+        return cls(
+            delivery=outgoing.delivery,
+            verdict=Verdict.DELIVERED,
+            detail=detail,
+            how=how,
+        )
 
     @classmethod
     def dead(cls, outgoing: Outgoing, detail: str) -> Self:
@@ -190,7 +210,7 @@ def judged(outgoing: Outgoing, status: int) -> Outcome:
     detail = f"the destination answered 0x{status:04X}, {name}"
     match means:
         case Meaning.STORED:
-            return Outcome.delivered(outgoing, "stored" if status == 0 else detail)
+            return Outcome.sent(outgoing, "stored" if status == 0 else detail)
         case Meaning.NOT_NOW:
             return Outcome.retry(outgoing, detail)
         case Meaning.UNCLEAR:

@@ -40,7 +40,26 @@ class Via(StrEnum):
 
     DIMSE = "dimse"
     STOW = "stow"
+    ORTHANC = "orthanc"
     FOLDER = "folder"
+
+
+class Syntax(StrEnum):
+    """A transfer syntax that results may be sent in."""
+
+    EXPLICIT = "explicit"
+    IMPLICIT = "implicit"
+    RLE = "rle"
+
+
+class Verify(StrEnum):
+    """How a destination is asked whether it has what it said it stored."""
+
+    AUTO = "auto"
+    """By storage commitment where it is offered, else by a query, else not at all."""
+    COMMITMENT = "commitment"
+    QUERY = "query"
+    NONE = "none"
 
 
 class Inquiry(StrEnum):
@@ -116,6 +135,31 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """How a connection to a peer is protected, and how the node identifies itself.
+
+    Parameters
+    ----------
+    ca
+        Certificates of the authorities that may have signed the peer's, PEM; None
+        for those that the system trusts.
+    certificate, key
+        The node's own, PEM, where the peer asks for one. Without ``key`` the
+        certificate's file holds the key, too.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def __post_init__(self) -> None:
+        lone = self.key is not None and self.certificate is None
+        _require(not lone, "tls.key is of no use without tls.certificate")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
     """Who the node is when it calls a peer, and how patient it is.
 
@@ -148,8 +192,12 @@ class Peer:
         Where it listens for DIMSE; ``host`` alone is the address it sends from.
     dicomweb
         Base URL of its DICOMweb service, e.g. ``http://pacs:8042/dicom-web``.
+    orthanc
+        Base URL of Orthanc's REST API, with ``via`` ``orthanc``.
     folder
         Where results are written, with ``via`` ``folder``.
+    tls
+        How its connections are protected; for DIMSE, None is plain TCP.
     priority
         How urgent everything is that it sends; None leaves it to the rules.
     via
@@ -157,6 +205,10 @@ class Peer:
     objects
         The kinds of object that it wants. Rejection notes are among them unless
         told otherwise: they exist only where something was withdrawn.
+    transfer_syntaxes
+        In which it takes them, best first.
+    verify
+        How it is asked whether it has them.
     calling_aet
         The title under which the node calls it; empty for the node's own.
     expected
@@ -176,11 +228,15 @@ class Peer:
     host: str = ""
     port: int | None = None
     dicomweb: str = ""
+    orthanc: str = ""
     folder: Path | None = None
+    tls: Tls | None = None
     rights: frozenset[Right] = frozenset({Right.SEND})
     priority: Priority | None = None
     via: Via = Via.DIMSE
     objects: frozenset[ObjectKind] = frozenset({*ALWAYS_COMPOSED, ObjectKind.REJECTION})
+    transfer_syntaxes: tuple[Syntax, ...] = (Syntax.EXPLICIT, Syntax.IMPLICIT)
+    verify: Verify = Verify.AUTO
     calling_aet: str = ""
     credentials: Credentials | None = None
     expected: Inquiry | None = None
@@ -204,6 +260,12 @@ class Peer:
         """Return whether results are sent to it."""
         return Right.DESTINATION in self.rights
 
+    @property
+    def may_commit(self) -> bool:
+        """Return whether it may be asked for storage commitment, and report on it."""
+        asked = self.verify in {Verify.AUTO, Verify.COMMITMENT}
+        return self.is_destination and self.via is Via.DIMSE and asked
+
     def wants(self, kind: ObjectKind) -> bool:
         """Return whether objects of this kind are sent to it."""
         return self.is_destination and kind in self.objects
@@ -216,23 +278,39 @@ class Peer:
     def _check_addresses(self) -> None:
         if self.port is not None:
             self._holds(0 < self.port <= PORT_MAX, "port has to lie in 1 to 65535")
-        if self.dicomweb:
-            url = urlsplit(self.dicomweb)
-            web = url.scheme in {"http", "https"} and bool(url.hostname)
-            self._holds(web, "dicomweb has to be an http or https URL")
-            bare = url.username is None and not url.query and not url.fragment
-            self._holds(bare, "dicomweb is a bare URL: secrets belong into credentials")
+        for key, address in (("dicomweb", self.dicomweb), ("orthanc", self.orthanc)):
+            if address:
+                self._check_url(key, address)
+
+    def _check_url(self, key: str, address: str) -> None:
+        url = urlsplit(address)
+        web = url.scheme in {"http", "https"} and bool(url.hostname)
+        self._holds(web, f"{key} has to be an http or https URL")
+        bare = url.username is None and not url.query and not url.fragment
+        self._holds(bare, f"{key} is a bare URL: secrets belong into credentials")
 
     def _check_destination(self) -> None:
         self._holds(bool(self.objects), "a destination has to want some objects")
+        once = len(set(self.transfer_syntaxes)) == len(self.transfer_syntaxes) > 0
+        self._holds(once, "transfer_syntaxes needs one or more, each once")
         match self.via:
             case Via.DIMSE:
                 self._needs_dimse('via = "dimse"')
             case Via.STOW:
                 self._needs('via = "stow"', "dicomweb", present=self.dicomweb)
+                self._check_protected("dicomweb", self.dicomweb)
+            case Via.ORTHANC:
+                self._needs('via = "orthanc"', "orthanc", present=self.orthanc)
+                self._check_protected("orthanc", self.orthanc)
             case Via.FOLDER:
                 folder = str(self.folder or "")
                 self._needs('via = "folder"', "folder", present=folder)
+        able = self.verify is not Verify.COMMITMENT or self.via is Via.DIMSE
+        self._holds(able, 'verify = "commitment" needs via = "dimse"')
+
+    def _check_protected(self, key: str, address: str) -> None:
+        plain = self.tls is not None and urlsplit(address).scheme != "https"
+        self._holds(not plain, f"tls needs an https address in {key}")
 
     def _needs_dimse(self, what: str) -> None:
         self._needs(what, "aet", present=self.aet)

@@ -5,9 +5,11 @@ Root model. Questions name UIDs alone, so that no patient data stands in an addr
 or a log; the patient is compared here, in what comes back.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from enum import StrEnum
+from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -18,14 +20,26 @@ from pydicom.uid import UID
 from pynetdicom.association import Association
 from pynetdicom.presentation import build_context
 
-from dicom_node.association import association
+from dicom_node.association import UnreachableError, association
 from dicom_node.errors import Permanent, Transient
-from dicom_node.peers import Caller, Inquiry, Peer
+from dicom_node.peers import Caller, Inquiry, Peer, Tls
+from dicom_node.tls import tls_fault
 
 STUDY_ROOT_FIND = UID("1.2.840.10008.5.1.4.1.2.2.1")
 """Study Root Query/Retrieve Information Model - FIND."""
 PENDING = (0xFF00, 0xFF01)
 SUCCESS = 0x0000
+REFUSED = frozenset({0x0112, 0x0118, 0x0122, 0x0124, 0x0210, 0x0211, 0x0212, 0xA900})
+"""C-FIND statuses that asking again does not change (PS3.4 Table C.4-1, PS3.7 C)."""
+ABOUT_THE_MOMENT = frozenset(
+    {
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.TOO_EARLY,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        *(status for status in range(500, 600) if status != HTTPStatus.NOT_IMPLEMENTED),
+    }
+)
+"""HTTP statuses after which asking again may help."""
 
 
 class Level(StrEnum):
@@ -37,7 +51,7 @@ class Level(StrEnum):
 
 
 class Archive(Protocol):
-    """A peer that can be asked."""
+    """A peer that is being asked: over one association, or one HTTP session."""
 
     def find(
         self, level: Level, keys: Mapping[str, str], fields: Sequence[str]
@@ -63,35 +77,37 @@ class Qido:
     """A peer with a DICOMweb service."""
 
     peer: Peer
+    session: requests.Session
     timeout_s: float
 
     def find(
         self, level: Level, keys: Mapping[str, str], fields: Sequence[str]
     ) -> list[Dataset]:
         """Return what matches, as `Archive.find` says."""
+        name = self.peer.name
         try:
             found = self._search(level, keys, fields)
             return [Dataset.from_json(item) for item in found]
         except requests.HTTPError as error:
             status = error.response.status_code if error.response is not None else 0
-            raise Transient(
-                f"{self.peer.name}: QIDO-RS answered HTTP {status}"
-            ) from None
+            kind = Transient if status in ABOUT_THE_MOMENT else Permanent
+            raise kind(f"{name}: QIDO-RS answered HTTP {status}") from None
+        except requests.exceptions.SSLError as error:
+            raise Permanent(f"{name}: {tls_fault(error)}") from None
+        except requests.TooManyRedirects:
+            raise Permanent(f"{name}: QIDO-RS redirects us elsewhere") from None
         except requests.RequestException:
-            raise Transient(f"{self.peer.name}: QIDO-RS does not answer") from None
+            raise UnreachableError(f"{name}: QIDO-RS does not answer") from None
         except (ValueError, TypeError, KeyError, AttributeError):
             # whatever a page that is not DICOM JSON leads to while it is parsed
-            raise Permanent(
-                f"{self.peer.name}: QIDO-RS did not answer with DICOM JSON"
-            ) from None
+            raise Permanent(f"{name}: QIDO-RS did not answer with DICOM JSON") from None
 
     def _search(
         self, level: Level, keys: Mapping[str, str], fields: Sequence[str]
     ) -> list[dict[str, dict[str, Any]]]:
-        session = dicomweb_session(self.peer)
         client = DICOMwebClient(
             self.peer.dicomweb.rstrip("/"),
-            session=session,
+            session=self.session,
             timeout=self.timeout_s,
             permissive_uid=True,
         )
@@ -99,18 +115,17 @@ class Qido:
         # the library leaves the port out of the Host header, RFC 9110 7.2 does not
         client.host = urlsplit(self.peer.dicomweb).netloc
         filters = dict(keys)
-        with session:
-            if level is Level.STUDY:
-                return client.search_for_studies(fields=fields, search_filters=filters)
-            study = filters.pop("StudyInstanceUID")
-            if level is Level.SERIES:
-                return client.search_for_series(
-                    study, fields=fields, search_filters=filters
-                )
-            series = filters.pop("SeriesInstanceUID", None)
-            return client.search_for_instances(
-                study, series, fields=fields, search_filters=filters
+        if level is Level.STUDY:
+            return client.search_for_studies(fields=fields, search_filters=filters)
+        study = filters.pop("StudyInstanceUID")
+        if level is Level.SERIES:
+            return client.search_for_series(
+                study, fields=fields, search_filters=filters
             )
+        series = filters.pop("SeriesInstanceUID", None)
+        return client.search_for_instances(
+            study, series, fields=fields, search_filters=filters
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +133,7 @@ class CFind:
     """A peer with a Query/Retrieve SCP."""
 
     peer: Peer
-    caller: Caller
+    association: Association
 
     def find(
         self, level: Level, keys: Mapping[str, str], fields: Sequence[str]
@@ -130,29 +145,48 @@ class CFind:
             setattr(question, keyword, None)
         for keyword, uid in keys.items():
             setattr(question, keyword, uid)
-        with association(
-            self.peer, self.caller, [build_context(STUDY_ROOT_FIND)]
-        ) as assoc:
-            return self._answers(assoc, question)
+        try:
+            return self._answers(question)
+        except RuntimeError as error:  # the association ended in the meantime
+            raise self._lost() from error
 
-    def _answers(self, assoc: Association, question: Dataset) -> list[Dataset]:
+    def _answers(self, question: Dataset) -> list[Dataset]:
         found = []
-        for status, identifier in assoc.send_c_find(question, STUDY_ROOT_FIND):
+        name = self.peer.name
+        for status, identifier in self.association.send_c_find(
+            question, STUDY_ROOT_FIND
+        ):
             code = status.get("Status")
             if code in PENDING and identifier is not None:
                 found.append(identifier)
             elif code is None:
-                raise Transient(f"{self.peer.name}: C-FIND was not answered")
+                raise self._lost()
+            elif code in REFUSED:
+                raise Permanent(f"{name}: C-FIND is refused, 0x{code:04X}")
             elif code != SUCCESS:
-                raise Transient(f"{self.peer.name}: C-FIND answered 0x{code:04X}")
+                raise Transient(f"{name}: C-FIND answered 0x{code:04X}")
         return found
 
+    def _lost(self) -> UnreachableError:
+        return UnreachableError(f"{self.peer.name}: C-FIND was not answered")
 
-def archive(peer: Peer, inquiry: Inquiry, caller: Caller) -> Archive:
-    """Return the peer as one that is asked in this way."""
+
+@contextmanager
+def archive(peer: Peer, inquiry: Inquiry, caller: Caller) -> Iterator[Archive]:
+    """Return the peer as one that is asked in this way, until the block ends.
+
+    Raises
+    ------
+    Transient, Permanent
+        If it gives no association.
+    """
     if inquiry is Inquiry.QIDO:
-        return Qido(peer=peer, timeout_s=caller.http_timeout_s)
-    return CFind(peer=peer, caller=caller)
+        with http_session(peer) as session:
+            yield Qido(peer=peer, session=session, timeout_s=caller.http_timeout_s)
+        return
+    contexts = [build_context(STUDY_ROOT_FIND)]
+    with association(peer, caller, contexts) as established:
+        yield CFind(peer=peer, association=established)
 
 
 def inquiry_of(peer: Peer) -> Inquiry:
@@ -160,8 +194,8 @@ def inquiry_of(peer: Peer) -> Inquiry:
     return Inquiry.QIDO if peer.dicomweb else Inquiry.CFIND
 
 
-def dicomweb_session(peer: Peer) -> requests.Session:
-    """Return an HTTP session that carries the peer's credentials.
+def http_session(peer: Peer) -> requests.Session:
+    """Return an HTTP session with the peer's credentials and certificates.
 
     Proxies and passwords from the environment do not count: settings come from one
     place. Redirections are not followed, because a redirected POST becomes a GET,
@@ -170,6 +204,9 @@ def dicomweb_session(peer: Peer) -> requests.Session:
     session = requests.Session()
     session.trust_env = False
     session.max_redirects = 0
+    if peer.tls is not None:
+        session.verify = True if peer.tls.ca is None else str(peer.tls.ca)
+        session.cert = _own_certificate(peer.tls)
     secrets = peer.credentials
     if secrets is None:
         return session
@@ -179,6 +216,13 @@ def dicomweb_session(peer: Peer) -> requests.Session:
         token = secrets.token.get_secret_value()
         session.headers["Authorization"] = f"Bearer {token}"
     return session
+
+
+def _own_certificate(tls: Tls) -> str | tuple[str, str] | None:
+    """Return the node's certificate as requests wants it: one file, or two."""
+    if tls.certificate is None or tls.key is None:
+        return None if tls.certificate is None else str(tls.certificate)
+    return str(tls.certificate), str(tls.key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,20 +235,36 @@ class Whereabouts:
     sop_instance_uid: str
 
 
-def is_stored(asked: Archive, instance: Whereabouts) -> bool:
-    """Return whether the archive has the instance, under its study and its patient.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """Looks for instances in an archive; each study's patient is asked for once."""
 
-    Raises
-    ------
-    Transient, Permanent
-        If it cannot be asked.
-    """
-    keys = {"StudyInstanceUID": instance.study_uid}
-    studies = asked.find(Level.STUDY, keys, ["PatientID"])
-    owners = {str(study.get("PatientID") or "").strip() for study in studies}
-    if owners != {instance.patient_id.strip()}:
-        return False
-    keys["SeriesInstanceUID"] = instance.series_uid
-    keys["SOPInstanceUID"] = instance.sop_instance_uid
-    found = asked.find(Level.IMAGE, keys, [])
-    return any(one.get("SOPInstanceUID") == instance.sop_instance_uid for one in found)
+    archive: Archive
+    _patients: dict[str, set[str]] = field(default_factory=dict, init=False)
+
+    def has(self, instance: Whereabouts) -> bool:
+        """Return whether the archive has it, under its study and its patient.
+
+        Raises
+        ------
+        Transient, Permanent
+            If it cannot be asked.
+        """
+        if self._patients_of(instance.study_uid) != {instance.patient_id.strip()}:
+            return False
+        keys = {
+            "StudyInstanceUID": instance.study_uid,
+            "SeriesInstanceUID": instance.series_uid,
+            "SOPInstanceUID": instance.sop_instance_uid,
+        }
+        found = self.archive.find(Level.IMAGE, keys, [])
+        uids = {str(one.get("SOPInstanceUID") or "") for one in found}
+        return instance.sop_instance_uid in uids
+
+    def _patients_of(self, study_uid: str) -> set[str]:
+        if study_uid not in self._patients:
+            keys = {"StudyInstanceUID": study_uid}
+            studies = self.archive.find(Level.STUDY, keys, ["PatientID"])
+            names = {str(study.get("PatientID") or "").strip() for study in studies}
+            self._patients[study_uid] = names
+        return self._patients[study_uid]

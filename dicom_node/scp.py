@@ -2,14 +2,15 @@
 
 PS3.4 A (verification), B (storage), PS3.8 (associations). pynetdicom receives each
 data set into the spool's folder as it comes; the intake does the rest before the
-answer. Nothing is known here of rules, ledger or pixels.
+answer. Destinations call here, too, to report on storage commitment (PS3.4 J.3.3).
+Nothing is known here of rules, ledger or pixels.
 
 pynetdicom keeps some of its settings in the process: one process has one SCP.
 """
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -24,7 +25,9 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import ThreadedAssociationServer
 
+from dicom_node import commitment
 from dicom_node.admission import Expected
+from dicom_node.commitment import Report, ReportError
 from dicom_node.domain import FrontDoor, Origin
 from dicom_node.errors import Rejected
 from dicom_node.intake import Intake
@@ -32,6 +35,7 @@ from dicom_node.intake import Intake
 SUCCESS = 0x0000
 PROCESSING_FAILURE = 0x0110
 """PS3.7 C.5.14: something went wrong that is not the data set's fault."""
+NOT_AUTHORIZED = 0x0124
 
 PERMANENT, SERVICE_USER = 0x01, 0x01
 CALLING_AET_UNKNOWN, CALLED_AET_UNKNOWN = 0x03, 0x07
@@ -72,6 +76,9 @@ class Listener:
     callers
         Who may send: the titles that each AE title may call, empty for all of
         them. None: anybody may send.
+    reporters
+        Who may report on storage commitment, and nothing else unless among those
+        who may send: the titles that each AE title may call.
     grace_s
         How long `StorageScp.stop` waits for associations to end by themselves.
     """
@@ -81,6 +88,7 @@ class Listener:
     aet: str = "PACSIGHT"
     called_aets: frozenset[str] = frozenset()
     callers: Mapping[str, frozenset[str]] | None = None
+    reporters: Mapping[str, frozenset[str]] = field(default_factory=dict)
     max_associations: int = 32
     max_pdu_bytes: int = 256 * 1024
     acse_timeout_s: float = 30.0
@@ -88,12 +96,23 @@ class Listener:
     grace_s: float = 2.0
 
 
+Reported = Callable[[Report], bool]
+"""Takes a report on storage commitment; returns whether its transaction is known."""
+
+
 @dataclass(slots=True)
 class StorageScp:
-    """Serves associations in threads of its own, from `start` to `stop`."""
+    """Serves associations in threads of its own, from `start` to `stop`.
+
+    Parameters
+    ----------
+    reported
+        Takes reports on storage commitment; None: they are not heard.
+    """
 
     listener: Listener
     intake: Intake
+    reported: Reported | None = None
     _server: ThreadedAssociationServer | None = field(default=None, init=False)
 
     def start(self) -> None:
@@ -103,6 +122,10 @@ class StorageScp:
         listener = self.listener
         ae = AE(ae_title=listener.aet)
         ae.add_supported_context(Verification)
+        if self.reported is not None:  # who reports is the SCP of it
+            ae.add_supported_context(
+                commitment.PUSH_MODEL, scu_role=False, scp_role=True
+            )
         ae.maximum_associations = listener.max_associations
         ae.maximum_pdu_size = listener.max_pdu_bytes
         ae.acse_timeout = listener.acse_timeout_s
@@ -115,6 +138,7 @@ class StorageScp:
                 (evt.EVT_ACCEPTED, self._accepted),
                 (evt.EVT_REJECTED, _rejected),
                 (evt.EVT_C_STORE, self._store),
+                (evt.EVT_N_EVENT_REPORT, self._event_reported),
                 (evt.EVT_RELEASED, self._closed),
                 (evt.EVT_ABORTED, self._closed),
                 (evt.EVT_CONN_CLOSE, self._disconnected),
@@ -159,9 +183,10 @@ class StorageScp:
         listener = self.listener
         callable_aets = listener.called_aets
         if listener.callers is not None:
-            if calling not in listener.callers:
+            heard = {**listener.reporters, **listener.callers}
+            if calling not in heard:
                 return CALLING_AET_UNKNOWN
-            callable_aets = listener.callers[calling] or callable_aets
+            callable_aets = heard[calling] or callable_aets
         if callable_aets and called not in callable_aets:
             return CALLED_AET_UNKNOWN
         return 0
@@ -180,9 +205,33 @@ class StorageScp:
             unfinished.close()
             Path(unfinished.name).unlink(missing_ok=True)
 
+    def _event_reported(self, event: evt.Event) -> tuple[int, Dataset | None]:
+        """Return the status of a report on storage commitment."""
+        titles = _titles(event.assoc.requestor.ae_title, "")
+        try:
+            report = commitment.read_report(event.event_type, event.event_information)
+            known = self.reported is not None and self.reported(report)
+        except ReportError:
+            log.warning("commitment_report_unreadable", **titles)
+            return commitment.INVALID_ARGUMENT, None
+        except Exception:
+            log.exception("commitment_report_failed", **titles)
+            return commitment.PROCESSING_FAILURE, None
+        if not known:
+            log.warning("commitment_report_unknown", **titles)
+            return commitment.INVALID_ARGUMENT, None
+        return commitment.SUCCESS, None
+
+    def _may_send(self, calling: str) -> bool:
+        callers = self.listener.callers
+        return callers is None or calling in callers
+
     def _store(self, event: evt.Event) -> int | Dataset:
         """Return the status of a data set, which is safe if it is Success."""
         origin = _origin(event.assoc)
+        if not self._may_send(origin.calling_aet):
+            event.dataset_path.unlink(missing_ok=True)
+            return _status(NOT_AUTHORIZED, "this peer has no right to send")
         request = cast("C_STORE", event.request)
         expected = Expected(
             sop_class_uid=str(request.AffectedSOPClassUID),

@@ -3,10 +3,10 @@
 ::
 
     scp, stow ──► intake ──► spool
-                    │
-                    └──► recorder ──► ledger ◄── handover ──► queue
-                                        ▲
-                                        └── drains ──► destinations
+     │              │
+     │              └──► recorder ──► ledger ◄── handover ──► queue
+     │                                  ▲
+     └── reports on commitment ─────────┴── drains ──► destinations
 """
 
 import threading
@@ -36,10 +36,18 @@ from dicom_node.objects import ObjectStore
 from dicom_node.peers import Peer, Right, destinations
 from dicom_node.recorder import LedgerRecorder
 from dicom_node.recovery import recover
-from dicom_node.scp import Listener, StorageScp
+from dicom_node.scp import Listener, Reported, StorageScp
+from dicom_node.settling import settle_report
 from dicom_node.spool import Spool
 from dicom_node.stow import StowServer
-from dicom_node.wiring import addresses, now, open_spool, pace, priority_rules
+from dicom_node.wiring import (
+    addresses,
+    now,
+    open_spool,
+    pace,
+    patience,
+    priority_rules,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -103,7 +111,7 @@ class Node:
         drains = self._start_drains(stack, ledger)
         self._start_inquirer(stack, ledger)
         self._start_handover(stack, ledger, recorder, intake, drains)
-        self._open_doors(stack, intake)
+        self._open_doors(stack, intake, reported(ledger, drains))
 
     def _encoders(self, ledger: Ledger) -> tuple[Sha256, ...]:
         with ledger.write() as tx:
@@ -132,6 +140,7 @@ class Node:
                 objects=objects,
                 batch_size=settings.delivery.batch_size,
                 clock=now,
+                patience=patience(settings, peer),
             )
             for peer in destinations(settings.peers)
         )
@@ -198,9 +207,9 @@ class Node:
             self._awake.wait(self._settings.work.tick_s)
             self._awake.clear()
 
-    def _open_doors(self, stack: ExitStack, intake: Intake) -> None:
+    def _open_doors(self, stack: ExitStack, intake: Intake, told: Reported) -> None:
         settings = self._settings
-        scp = StorageScp(listener(settings), intake)
+        scp = StorageScp(listener(settings), intake, told)
         stack.callback(scp.stop)
         scp.start()
         stow = StowServer(
@@ -216,17 +225,25 @@ class Node:
         log.info("listening", door="stow", port=stow.port)
 
 
+def reported(ledger: Ledger, drains: Sequence[Drain]) -> Reported:
+    """Return what takes reports on storage commitment into the ledger."""
+    settlings = {drain.peer.name: drain.settling for drain in drains}
+    return lambda report: settle_report(ledger, settlings, report)
+
+
 def listener(settings: Settings) -> Listener:
     """Return where the node listens for associations, and whom it hears."""
     dicom = settings.dicom
     senders = [peer for peer in settings.peers if Right.SEND in peer.rights]
     known = {peer.aet: peer.called_aets for peer in senders}
+    committing = [p for p in destinations(settings.peers) if p.may_commit]
     return Listener(
         host=dicom.host,
         port=dicom.port,
         aet=dicom.aet,
         called_aets=settings.called_aets,
         callers=None if dicom.accept_unknown_peers else known,
+        reporters={p.aet: frozenset({p.calling_aet or dicom.aet}) for p in committing},
         max_associations=dicom.max_associations,
         max_pdu_bytes=dicom.max_pdu_bytes,
         acse_timeout_s=dicom.acse_timeout_s,

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from dicom_node import verification
 from dicom_node.batching import BatchLimits
 from dicom_node.config import Settings
 from dicom_node.handover import Pace
 from dicom_node.ledger.outbox import Address
 from dicom_node.lifecycle import Patience
 from dicom_node.matching import PriorityRule
-from dicom_node.peers import Peer, Right, destinations
+from dicom_node.peers import Peer, Right, Verify, destinations
 from dicom_node.spool import Spool
 
 
@@ -61,4 +62,14 @@ def pace(settings: Settings) -> Pace:
             in_flight=settings.work.max_batches_in_flight,
         ),
         revision_interval_s=settings.study.minimum_revision_interval_s,
+    )
+
+
+def patience(settings: Settings, peer: Peer) -> verification.Patience:
+    """Return how long to wait for a destination to have what it says it stored."""
+    return verification.Patience(
+        commitment_s=settings.delivery.commitment_patience_s,
+        missing_s=settings.delivery.verify_age_s,
+        silence_s=peer.retry.max_age_s or verification.WEEK_S,
+        demanded=peer.verify in {Verify.COMMITMENT, Verify.QUERY},
     )

@@ -19,7 +19,7 @@ from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 from dicom_node.config.settings import NESTED, PREFIX, Settings, setting_names
 from dicom_node.config.tables import PriorityRuleTable
 from dicom_node.errors import SettingsError
-from dicom_node.peers import Credentials, Peer, RetryPolicy
+from dicom_node.peers import Credentials, Peer, RetryPolicy, Tls
 
 FILE = Path("pacsight.toml")
 FILE_VARIABLE = "PACSIGHT_CONFIG"
@@ -141,6 +141,7 @@ def _known_beside(where: str) -> list[str]:
     entries: dict[str, Iterable[str]] = {
         "peers": Peer.__dataclass_fields__,
         "peers.retry": RetryPolicy.__dataclass_fields__,
+        "peers.tls": Tls.__dataclass_fields__,
         "peers.credentials": Credentials.__dataclass_fields__,
         "priority_rules": PriorityRuleTable.model_fields,
     }

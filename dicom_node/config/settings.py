@@ -25,7 +25,9 @@ from dicom_node.config.tables import (
     Work,
     Worker,
 )
-from dicom_node.peers import Caller, check_peers
+from dicom_node.errors import SettingsError
+from dicom_node.peers import Caller, Tls, check_peers
+from dicom_node.tls import client_context
 
 PREFIX = "PACSIGHT_"
 NESTED = "__"
@@ -74,6 +76,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check_peers(self) -> "Settings":
         check_peers(self.peers)
+        for peer in self.peers:
+            if peer.tls is not None:
+                _check_files(peer.name, peer.tls)
         return self
 
     @property
@@ -108,6 +113,8 @@ class Settings(BaseSettings):
         named = [rule.called_aet for rule in self.priority_rules if rule.called_aet]
         for peer in self.peers:
             named.extend(peer.called_aets)
+            if peer.calling_aet and peer.may_commit:  # it reports to whom it knows
+                named.append(peer.calling_aet)
         return frozenset({self.dicom.aet, *self.dicom.also_called, *named})
 
     @classmethod
@@ -120,6 +127,14 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return the keywords alone: `load_settings` reads file and environment."""
         return (init_settings,)
+
+
+def _check_files(name: str, tls: Tls) -> None:
+    """Raise unless the files that a peer's TLS needs are there and can be used."""
+    try:
+        client_context(tls)
+    except SettingsError as error:
+        raise SettingsError(f"peer {name!r}: {error}") from error
 
 
 def setting_names() -> list[str]:

@@ -4,8 +4,9 @@ The line under a key is its entry in ``docs/settings.md``.
 """
 
 import ipaddress
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -22,7 +23,7 @@ from pydantic_settings import NoDecode
 from dicom_node.domain import Priority
 from dicom_node.errors import SettingsError
 from dicom_node.matching import PriorityRule
-from dicom_node.peers import Peer, check_aet
+from dicom_node.peers import Peer, Tls, check_aet
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -40,15 +41,26 @@ def _parsed_priority(value: object) -> object:
 
 
 def _parsed_peer(value: object) -> object:
-    """Return the table with its priority made from a name, its folder absolute."""
+    """Return the table with its priority made from a name, its paths absolute."""
     if not isinstance(value, dict):
         return value
     table = dict(value)
     if table.get("priority") is not None:
         table["priority"] = _parsed_priority(table["priority"])
-    if isinstance(table.get("folder"), str):
-        table["folder"] = Path(table["folder"]).expanduser().absolute()
+    table = _absolute(table, ["folder"])
+    if isinstance(table.get("tls"), dict):
+        table["tls"] = _absolute(table["tls"], Tls.__dataclass_fields__)
     return table
+
+
+def _absolute(table: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """Return the table with these keys as absolute paths, where they are texts."""
+    paths = {
+        key: Path(table[key]).expanduser().absolute()
+        for key in keys
+        if isinstance(table.get(key), str)
+    }
+    return {**table, **paths}
 
 
 def _split(value: object) -> object:
@@ -214,6 +226,10 @@ class Delivery(Table):
 
     batch_size: PositiveInt = 64
     """Objects sent in one association or one STOW-RS request."""
+    commitment_patience_s: PositiveFloat = 60.0
+    """How long to wait for a report on storage commitment before the peer is asked by a query instead."""
+    verify_age_s: PositiveFloat = 900.0
+    """An object that a destination says it stored and does not find for so long is sent again."""
 
 
 class Log(Table):

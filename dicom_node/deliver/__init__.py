@@ -1,13 +1,14 @@
-"""Sending encoded objects to a destination: C-STORE, STOW-RS, or a folder.
+"""Sending encoded objects: by C-STORE, STOW-RS, Orthanc's REST API, or into a folder.
 
-A destination tells what became of each object (`Outcome`) and never raises because
-of a peer. It knows nothing of the ledger: who calls it reads the outbox, and writes
+A destination tells what became of each object (`Outcome`), says later whether it is
+really there (`Finding`), and never raises because of a peer. It knows nothing of the ledger: who calls it reads the outbox, and writes
 down what it answers.
 """
 
 from dicom_node.deliver.destination import Destination
 from dicom_node.deliver.dimse import DimseDestination
 from dicom_node.deliver.folder import FolderDestination
+from dicom_node.deliver.orthanc import OrthancDestination
 from dicom_node.deliver.stow import StowDestination
 from dicom_node.peers import Caller, Peer, Via
 
@@ -21,5 +22,7 @@ def destination(peer: Peer, caller: Caller) -> Destination:
             return DimseDestination(peer=peer, caller=caller)
         case Via.STOW:
             return StowDestination(peer=peer, caller=caller)
+        case Via.ORTHANC:
+            return OrthancDestination(peer=peer, caller=caller)
         case Via.FOLDER:
             return FolderDestination(peer=peer)

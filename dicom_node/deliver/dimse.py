@@ -1,27 +1,29 @@
 """C-STORE SCU: many objects over one association (PS3.4 Annex B, PS3.7 9.1.1).
 
 The data set goes out as the bytes that lie in the outbox. Each SOP class is proposed
-with the syntax of the file and, in a context of its own, with Implicit VR Little
-Endian; only where a peer takes nothing but that, the data set is encoded anew, which
-is deterministic.
+in a context of its own for each transfer syntax that the peer shall be offered; where
+it takes none but another than the file's, the data set is encoded anew, which is
+deterministic. Whether it really has them is asked over another association: see
+`dicom_node.deliver.committing`.
 """
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from pydicom import dcmread
-from pydicom.filereader import read_file_meta_info
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID
 from pynetdicom import _config as pynetdicom_config
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 
 from dicom_node.association import association
+from dicom_node.deliver.committing import verify
 from dicom_node.deliver.destination import damage, settle_duplicate
+from dicom_node.deliver.encoding import encoded, fitting, own_syntax
 from dicom_node.errors import Permanent, Transient
 from dicom_node.outgoing import DUPLICATE_SOP_INSTANCE, Outcome, Outgoing, judged
 from dicom_node.peers import Caller, Peer
+from dicom_node.verification import Finding
 
 MOST_ASSOCIATIONS = 3
 """How often an association that was lost is opened anew before the rest waits."""
@@ -29,17 +31,19 @@ MOST_ASSOCIATIONS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parcel:
-    """An object whose file is whole, and the transfer syntax that it is in."""
+    """An object whose file is whole, and how it may be sent.
+
+    Parameters
+    ----------
+    syntax
+        The transfer syntax that the file is in.
+    syntaxes
+        Those that it can be sent in, best first.
+    """
 
     outgoing: Outgoing
     syntax: UID
-
-    @property
-    def syntaxes(self) -> tuple[UID, ...]:
-        """Return the transfer syntaxes that it can be sent in, best first."""
-        if self.syntax == ExplicitVRLittleEndian:
-            return (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
-        return (self.syntax,)
+    syntaxes: tuple[UID, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +61,21 @@ class DimseDestination:
         for outgoing in objects:
             fault = damage(outgoing)
             if fault is None:
-                waiting.append(Parcel(outgoing=outgoing, syntax=_syntax(outgoing)))
+                waiting.append(self._parcel(outgoing))
             else:
                 yield fault
         yield from self._send(waiting)
+
+    def verify(self, objects: Sequence[Outgoing]) -> Iterator[Finding]:
+        """Yield whether the peer commits to each object, or finds it."""
+        return verify(objects, self.peer, self.caller)
+
+    def _parcel(self, outgoing: Outgoing) -> Parcel:
+        return Parcel(
+            outgoing=outgoing,
+            syntax=own_syntax(outgoing.path),
+            syntaxes=fitting(outgoing.path, self.peer.transfer_syntaxes),
+        )
 
     def _send(self, waiting: deque[Parcel]) -> Iterator[Outcome]:
         """Yield the outcomes of all that waits, over as few associations as it takes."""
@@ -103,19 +118,14 @@ class DimseDestination:
 
     def _not_taken(self, parcel: Parcel) -> Outcome:
         name = UID(parcel.outgoing.sop_class_uid).name
+        offered = " or ".join(syntax.name for syntax in parcel.syntaxes)
         return Outcome.dead(
-            parcel.outgoing,
-            f"{self.peer.name} accepts no {name} in {parcel.syntax.name}",
+            parcel.outgoing, f"{self.peer.name} accepts no {name} in {offered}"
         )
 
     def _not_answered(self, parcel: Parcel) -> Outcome:
         why = f"{self.peer.name}: the association was lost before it was answered"
         return Outcome.retry(parcel.outgoing, why)
-
-
-def _syntax(outgoing: Outgoing) -> UID:
-    """Return the transfer syntax of the object's file."""
-    return UID(read_file_meta_info(outgoing.path).TransferSyntaxUID)
 
 
 def _contexts(parcels: Iterable[Parcel]) -> list[PresentationContext]:
@@ -142,8 +152,9 @@ def _store(assoc: Association, parcel: Parcel, syntax: UID) -> int | None:
     """Return the status that the peer answered, or None if it did not."""
     path = parcel.outgoing.path
     try:
-        # read, the data set is encoded in the syntax that was accepted
-        answer = assoc.send_c_store(path if syntax == parcel.syntax else dcmread(path))
+        answer = assoc.send_c_store(
+            path if syntax == parcel.syntax else encoded(path, syntax)
+        )
     except RuntimeError:  # the association ended in the meantime
         return None
     status = answer.get("Status")

@@ -1,14 +1,13 @@
 """STOW-RS: many objects in one request (PS3.18 10.5), through dicomweb-client.
 
-The parts are the bytes that lie in the outbox. What became of each object stands in
+The parts are the bytes that lie in the outbox, in the first transfer syntax that the
+peer wants and that fits the object. What became of each object stands in
 the response (PS3.18 Table 10.5.3-1 and Annex I.2): an instance of which nothing is
 said is delivered only if a query finds it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from http import HTTPStatus
 
@@ -16,30 +15,26 @@ import requests
 from dicomweb_client.web import DICOMwebClient
 from pydicom import Dataset
 
-from dicom_node.deliver.destination import damage, settle_duplicate, settle_silence
+from dicom_node.deliver.answers import ABOUT_THE_REQUEST, refusal
+from dicom_node.deliver.destination import (
+    ask,
+    damage,
+    settle_duplicate,
+    settle_silence,
+)
+from dicom_node.deliver.encoding import first_fitting
 from dicom_node.outgoing import DUPLICATE_SOP_INSTANCE, Outcome, Outgoing, judged
 from dicom_node.peers import Caller, Peer
-from dicom_node.query import dicomweb_session
+from dicom_node.query import http_session
+from dicom_node.tls import tls_fault
+from dicom_node.verification import Finding
 
 MOST_BYTES = 32 * 1024 * 1024
 JSON = "application/dicom+json"
 TRANSFER_SYNTAX_NOT_SUPPORTED = 0xC122
-LONGEST_WAIT_S = 3600.0
 
 ANSWERED = {HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.CONFLICT}
 """The response says what became of each instance."""
-ABOUT_THE_REQUEST = {
-    HTTPStatus.BAD_REQUEST,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    HTTPStatus.UNPROCESSABLE_ENTITY,
-}
-"""Some of the objects cannot be taken, or all of them together."""
-ABOUT_THE_MOMENT = {
-    HTTPStatus.REQUEST_TIMEOUT,
-    HTTPStatus.TOO_EARLY,
-    HTTPStatus.TOO_MANY_REQUESTS,
-}
 
 
 class Client(DICOMwebClient):
@@ -82,7 +77,7 @@ class StowDestination:
                 whole.append(outgoing)
             else:
                 yield fault
-        with dicomweb_session(self.peer) as session:
+        with http_session(self.peer) as session:
             client = Client(
                 self.peer.dicomweb.rstrip("/"),
                 session=session,
@@ -91,12 +86,18 @@ class StowDestination:
             for request in _requests(whole, most_bytes=self.most_bytes):
                 yield from self._send(client, request)
 
+    def verify(self, objects: Sequence[Outgoing]) -> Iterator[Finding]:
+        """Yield whether QIDO-RS finds each object."""
+        return ask(objects, self.peer, self.caller)
+
     def _send(self, client: Client, objects: Sequence[Outgoing]) -> Iterator[Outcome]:
         """Yield the outcomes of one request."""
+        wanted = self.peer.transfer_syntaxes
+        files = [first_fitting(one.path, wanted) for one in objects]
         try:
-            response = client.post_files([one.path.read_bytes() for one in objects])
-        except requests.exceptions.SSLError:
-            why = f"{self.peer.name}: its TLS certificate is not accepted"
+            response = client.post_files(files)
+        except requests.exceptions.SSLError as error:
+            why = f"{self.peer.name}: {tls_fault(error)}"
             yield from (Outcome.slowly(one, why) for one in objects)
         except requests.TooManyRedirects:
             why = f"{self.peer.name}: it redirects us; is dicomweb its final address?"
@@ -119,7 +120,8 @@ class StowDestination:
             said = _report(response)
             yield from (self._outcome(outgoing, said) for outgoing in objects)
         else:
-            yield from (refused(outgoing, response) for outgoing in objects)
+            status, headers = response.status_code, response.headers
+            yield from (refusal(outgoing, status, headers) for outgoing in objects)
 
     def _outcome(self, outgoing: Outgoing, said: "Report | str") -> Outcome:
         """Return what the response says of one object."""
@@ -127,7 +129,7 @@ class StowDestination:
             return Outcome.slowly(outgoing, f"{self.peer.name}: {said}")
         uid = outgoing.sop_instance_uid
         if uid in said.stored:
-            return Outcome.delivered(outgoing, said.stored[uid])
+            return Outcome.sent(outgoing, said.stored[uid])
         reason = said.failed.get(uid)
         if reason is None:
             return settle_silence(outgoing, self.peer, self.caller)
@@ -152,32 +154,6 @@ class Report:
 
     stored: Mapping[str, str]
     failed: Mapping[str, int]
-
-
-def refused(outgoing: Outgoing, response: requests.Response) -> Outcome:
-    """Return what an HTTP status makes of a delivery that was not looked at."""
-    status = response.status_code
-    detail = f"the destination answered HTTP {status}, {_phrase(status)}"
-    if status in ABOUT_THE_REQUEST:
-        return Outcome.dead(outgoing, detail)
-    moment = status in ABOUT_THE_MOMENT or status in range(500, 600)
-    if moment and status != HTTPStatus.NOT_IMPLEMENTED:
-        wait_s = retry_after_s(response.headers.get("Retry-After", ""))
-        return Outcome.retry(outgoing, detail, wait_s=wait_s)
-    return Outcome.slowly(outgoing, detail)
-
-
-def retry_after_s(header: str, now: datetime | None = None) -> float:
-    """Return how long Retry-After (RFC 9110 10.2.3) asks to wait, an hour at most."""
-    if header.strip().isdecimal():
-        return min(float(header), LONGEST_WAIT_S)
-    try:
-        at = parsedate_to_datetime(header)
-    except ValueError:
-        return 0.0
-    since = now or datetime.now(UTC)
-    left_s = (at.replace(tzinfo=at.tzinfo or UTC) - since).total_seconds()
-    return min(max(left_s, 0.0), LONGEST_WAIT_S)
 
 
 def _report(response: requests.Response) -> Report | str:
@@ -207,13 +183,6 @@ def _report(response: requests.Response) -> Report | str:
 def _stored(item: Dataset) -> str:
     warning = item.get("WarningReason")
     return "stored" if warning is None else f"stored, with warning 0x{warning:04X}"
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "a status without a name"
 
 
 def _requests(

@@ -17,7 +17,7 @@ from sqlalchemy import (
 from dicom_node.domain import Analysis, StudyUid
 from dicom_node.errors import Permanent
 from dicom_node.ledger import leases
-from dicom_node.ledger.outbox import WAITING
+from dicom_node.ledger.outbox import IN_MOTION
 from dicom_node.ledger.sql import locked
 from dicom_node.ledger.tables import (
     artefact,
@@ -130,7 +130,7 @@ def concluded(tx: Connection, *, key: int | None = None) -> list[int]:
 
 
 def delivered(tx: Connection, *, key: int | None = None) -> list[int]:
-    """Return studies of whose current revision no delivery is left to try."""
+    """Return studies of whose current revision nothing is left to send or to verify."""
     sent_of = study.alias()  # not correlated: what waits is looked through once
     waiting = (
         select(revision.c.study_id)
@@ -142,7 +142,7 @@ def delivered(tx: Connection, *, key: int | None = None) -> list[int]:
                 sent_of.c.revision == revision.c.number,
             ),
         )
-        .where(delivery.c.state == WAITING)
+        .where(delivery.c.state.in_(IN_MOTION))
     )
     if key is not None:
         waiting = waiting.where(revision.c.study_id == key)

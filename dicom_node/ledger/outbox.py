@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Integer,
     Select,
     exists,
     select,
@@ -35,7 +37,10 @@ from dicom_node.ledger.tables import (
 )
 from dicom_node.lifecycle import State
 
-WAITING, DELIVERED, DEAD, CANCELLED = "waiting", "delivered", "dead", "cancelled"
+WAITING, SENT, DELIVERED = "waiting", "sent", "delivered"
+DEAD, CANCELLED = "dead", "cancelled"
+IN_MOTION = (WAITING, SENT)
+"""What is to be sent, or was sent and is to be verified."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +53,15 @@ class Address:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueDelivery:
-    """An object that should be sent now."""
+    """An object that should be sent now, or asked for.
+
+    Parameters
+    ----------
+    sent_at
+        When the destination said that it stored it; None before.
+    asked
+        Whether it was asked to commit to it, and has not reported.
+    """
 
     delivery: int
     destination: str
@@ -59,6 +72,8 @@ class DueDelivery:
     sop_instance_uid: SopInstanceUid
     sha256: Sha256
     path: str
+    sent_at: datetime | None = None
+    asked: bool = False
 
 
 def address(
@@ -95,11 +110,37 @@ def due(
     tx: Connection, destination: str, *, now: datetime, limit: int
 ) -> list[DueDelivery]:
     """Return what to send there now, urgent studies first; held studies wait."""
-    query = (
+    query = _deliveries(destination, WAITING).where(study.c.state != State.HELD)
+    return _due(tx, query, now=now, limit=limit)
+
+
+def unverified(
+    tx: Connection, destination: str, *, now: datetime, limit: int
+) -> list[DueDelivery]:
+    """Return what was sent there and is to be asked for now, urgent studies first."""
+    return _due(tx, _deliveries(destination, SENT), now=now, limit=limit)
+
+
+def in_transaction(tx: Connection, transaction_uid: str) -> list[DueDelivery] | None:
+    """Return what a request for storage commitment was about, and is not verified.
+
+    None if there was no such request.
+    """
+    query = _columns().where(delivery.c.transaction_uid == transaction_uid)
+    rows = tx.execute(query).all()
+    return [_from(row) for row in rows if row.state == SENT] if rows else None
+
+
+def _deliveries(destination: str, state: str) -> Select[Any]:
+    return _columns().where(
+        delivery.c.destination == destination, delivery.c.state == state
+    )
+
+
+def _columns() -> Select[Any]:
+    return (
         select(
-            delivery.c.id,
-            delivery.c.destination,
-            delivery.c.attempts,
+            *delivery.c,
             artefact.c.kind,
             artefact.c.sop_class_uid,
             artefact.c.sop_instance_uid,
@@ -111,34 +152,96 @@ def due(
         .join(job, job.c.id == artefact.c.job_id)
         .join(revision, revision.c.id == job.c.revision_id)
         .join(study, study.c.id == revision.c.study_id)
-        .where(
-            delivery.c.destination == destination,
-            delivery.c.state == WAITING,
-            delivery.c.next_at <= now,
-            study.c.state != State.HELD,
-        )
+    )
+
+
+def _due(
+    tx: Connection, query: Select[Any], *, now: datetime, limit: int
+) -> list[DueDelivery]:
+    due_now = (
+        query.where(delivery.c.next_at <= now)
         .order_by(study.c.priority, artefact.c.job_id, delivery.c.id)
         .limit(limit)
     )
-    return [
-        DueDelivery(
-            delivery=row.id,
-            destination=row.destination,
-            attempts=row.attempts,
-            study_uid=row.study_uid,
-            kind=ObjectKind(row.kind),
-            sop_class_uid=row.sop_class_uid,
-            sop_instance_uid=row.sop_instance_uid,
-            sha256=row.sha256,
-            path=row.path,
-        )
-        for row in tx.execute(query)
-    ]
+    return [_from(row) for row in tx.execute(due_now)]
 
 
-def delivered(tx: Connection, key: int, *, detail: str, now: datetime) -> None:
-    """Note that the destination has the object."""
-    _settle(tx, key, true(), state=DELIVERED, detail=detail, delivered_at=now)
+def _from(row: Any) -> DueDelivery:
+    return DueDelivery(
+        delivery=row.id,
+        destination=row.destination,
+        attempts=row.attempts,
+        study_uid=row.study_uid,
+        kind=ObjectKind(row.kind),
+        sop_class_uid=row.sop_class_uid,
+        sop_instance_uid=row.sop_instance_uid,
+        sha256=row.sha256,
+        path=row.path,
+        sent_at=row.sent_at,
+        asked=bool(row.transaction_uid),
+    )
+
+
+def sent(tx: Connection, key: int, *, detail: str, now: datetime) -> None:
+    """Note that the destination said success; it is to be asked for at once."""
+    values = {"sent_at": now, "next_at": now, "transaction_uid": None}
+    _settle(tx, key, true(), state=SENT, detail=detail, **values)
+
+
+def delivered(
+    tx: Connection, key: int, *, detail: str, now: datetime, verified: str = ""
+) -> None:
+    """Note that the destination has the object, and how that was seen."""
+    values = {"delivered_at": now, "sent_at": now, "verified": verified}
+    _settle(tx, key, true(), state=DELIVERED, detail=detail, **values)
+
+
+def confirmed(
+    tx: Connection, key: int, *, detail: str, now: datetime, verified: str
+) -> None:
+    """Note what asking for an object that was sent led to: it counts as delivered."""
+    _verify(
+        tx, key, state=DELIVERED, detail=detail, delivered_at=now, verified=verified
+    )
+
+
+def ask_again(
+    tx: Connection,
+    key: int,
+    *,
+    detail: str,
+    until: datetime,
+    transaction_uid: str | None = None,
+) -> None:
+    """Note when to ask for an object again.
+
+    Parameters
+    ----------
+    transaction_uid
+        Of a request for storage commitment that was made for it; empty if another
+        one is to be made; None to leave what there is.
+    """
+    values: dict[str, object] = {"detail": detail, "next_at": until}
+    if transaction_uid is not None:
+        values["transaction_uid"] = transaction_uid or None
+    _verify(tx, key, **values)
+
+
+def lost(
+    tx: Connection, key: int, *, detail: str, now: datetime, until: datetime
+) -> None:
+    """Note that the destination does not have what it said it stored: send it again.
+
+    What names another patient than its study does by now is not sent again.
+    """
+    study_id, uid, destination = _named(tx, key)
+    wrong = _of(study_id).where(
+        _of_another_patient(study_id), artefact.c.id == _own(key)
+    )
+    state = CANCELLED if tx.execute(wrong).first() else WAITING
+    values = {"next_at": until, "transaction_uid": None}
+    if _verify(tx, key, state=state, detail=detail, **values):
+        note(tx, now, "lost", f"{destination}: {detail}", study_id=study_id, uid=uid)
 
 
 def postpone(tx: Connection, key: int, *, detail: str, until: datetime) -> None:
@@ -150,28 +253,24 @@ def postpone(tx: Connection, key: int, *, detail: str, until: datetime) -> None:
 
 
 def give_up(tx: Connection, key: int, *, detail: str, now: datetime) -> None:
-    """Note that the destination refused for good.
+    """Note that the destination will not have the object.
 
     Nothing, where the delivery was cancelled meanwhile.
     """
-    if not _settle(tx, key, delivery.c.state == WAITING, state=DEAD, detail=detail):
-        return
-    row = tx.execute(
-        select(revision.c.study_id, artefact.c.sop_instance_uid, delivery.c.destination)
-        .join(job, job.c.revision_id == revision.c.id)
-        .join(artefact, artefact.c.job_id == job.c.id)
-        .join(delivery, delivery.c.artefact_id == artefact.c.id)
-        .where(delivery.c.id == key)
-    ).one()
-    text = f"{row.destination}: {detail}"
-    note(
-        tx,
-        now,
-        "undeliverable",
-        text,
-        study_id=row.study_id,
-        uid=row.sop_instance_uid,
+    gone = (
+        update(delivery)
+        .where(delivery.c.id == key, delivery.c.state.in_(IN_MOTION))
+        .values(
+            state=DEAD,
+            detail=detail,
+            dead_at=now,
+            attempts=delivery.c.attempts + (delivery.c.state == WAITING).cast(Integer),
+        )
     )
+    if tx.execute(gone).rowcount == 1:
+        study_id, uid, destination = _named(tx, key)
+        text = f"{destination}: {detail}"
+        note(tx, now, "undeliverable", text, study_id=study_id, uid=uid)
 
 
 def cancel(tx: Connection, study_id: int, *, detail: str) -> None:
@@ -193,13 +292,30 @@ def withdraw(tx: Connection, study_id: int, *, detail: str) -> None:
     )
 
 
-def resend(tx: Connection, study_id: int, *, now: datetime) -> int:
-    """Try again, at once, what waits or was given up; return how many objects."""
+def resend(
+    tx: Connection, study_id: int, *, now: datetime, delivered_too: bool = False
+) -> int:
+    """Try again, at once, what waits or was given up; return how many objects.
+
+    Parameters
+    ----------
+    delivered_too
+        Also what the destinations had: they may have lost it since.
+    """
     right = _of(study_id).where(~_of_another_patient(study_id))
+    states = [WAITING, DEAD, *([SENT, DELIVERED] if delivered_too else [])]
     return tx.execute(
         update(delivery)
-        .where(delivery.c.state.in_([WAITING, DEAD]), delivery.c.artefact_id.in_(right))
-        .values(state=WAITING, attempts=0, next_at=now)
+        .where(delivery.c.state.in_(states), delivery.c.artefact_id.in_(right))
+        .values(
+            state=WAITING,
+            attempts=0,
+            next_at=now,
+            dead_at=None,
+            delivered_at=None,
+            verified="",
+            transaction_uid=None,
+        )
     ).rowcount
 
 
@@ -226,6 +342,22 @@ def _of(study_id: int) -> Select[int]:
         .join(revision, revision.c.id == job.c.revision_id)
         .where(revision.c.study_id == study_id)
     )
+
+
+def _own(key: int) -> Any:
+    return select(delivery.c.artefact_id).where(delivery.c.id == key).scalar_subquery()
+
+
+def _named(tx: Connection, key: int) -> tuple[int, str, str]:
+    """Return a delivery's study, SOP Instance UID and destination."""
+    row = tx.execute(
+        select(revision.c.study_id, artefact.c.sop_instance_uid, delivery.c.destination)
+        .join(job, job.c.revision_id == revision.c.id)
+        .join(artefact, artefact.c.job_id == job.c.id)
+        .join(delivery, delivery.c.artefact_id == artefact.c.id)
+        .where(delivery.c.id == key)
+    ).one()
+    return row.study_id, row.sop_instance_uid, row.destination
 
 
 def _of_another_patient(study_id: int) -> ColumnElement[bool]:
@@ -255,3 +387,13 @@ def _settle(
         .values(attempts=delivery.c.attempts + 1, **values)
     )
     return tx.execute(settled).rowcount == 1
+
+
+def _verify(tx: Connection, key: int, **values: object) -> bool:
+    """Change a delivery that was sent and is not verified; False if it is none."""
+    changed = (
+        update(delivery)
+        .where(delivery.c.id == key, delivery.c.state == SENT)
+        .values(**values)
+    )
+    return tx.execute(changed).rowcount == 1

@@ -234,7 +234,11 @@ delivery = Table(
     Column("attempts", Integer, nullable=False),
     Column("next_at", Utc, nullable=False),
     Column("detail", Text, nullable=False),
+    Column("sent_at", Utc),
     Column("delivered_at", Utc),
+    Column("dead_at", Utc),
+    Column("verified", String(16), nullable=False, server_default=""),
+    Column("transaction_uid", String(64), index=True),
     UniqueConstraint("artefact_id", "destination"),
     Index("ix_delivery_state_next_at", "state", "next_at"),
 )

@@ -17,6 +17,7 @@ from dicom_node.deliver import destination
 from dicom_node.domain import ObjectKind
 from dicom_node.outgoing import SLOWLY_S, Outcome, Outgoing, Verdict
 from dicom_node.peers import Peer
+from dicom_node.verification import How
 from tests.integration.conftest import Orthanc, free_port
 from tests.peers import DROP, QUICK, SILENCE, StorePeer, data_set_bytes, outgoing
 
@@ -57,7 +58,7 @@ def test_sends_the_bytes_that_lie_in_the_outbox(tmp_path: Path) -> None:
     ]
     with StorePeer().running() as pacs:
         outcomes = deliver(pacs.peer(calling_aet="AINODE"), *parcels)
-    assert {o.verdict for o in outcomes.values()} == {Verdict.DELIVERED}
+    assert {o.verdict for o in outcomes.values()} == {Verdict.SENT}
     assert pacs.received == [
         (
             p.sop_instance_uid,
@@ -73,8 +74,8 @@ def test_encodes_anew_for_a_peer_that_takes_implicit_alone(tmp_path: Path) -> No
     """Implicit VR Little Endian carries the same values, and the same bytes twice."""
     parcel = outgoing(tmp_path)
     with StorePeer(syntaxes=[ImplicitVRLittleEndian]).running() as pacs:
-        assert one(pacs.peer(), parcel).verdict is Verdict.DELIVERED
-        assert one(pacs.peer(), parcel).verdict is Verdict.DELIVERED
+        assert one(pacs.peer(), parcel).verdict is Verdict.SENT
+        assert one(pacs.peer(), parcel).verdict is Verdict.SENT
     (_, syntax, first), (_, _, second) = pacs.received
     assert syntax == ImplicitVRLittleEndian
     assert first == second
@@ -86,10 +87,10 @@ def test_encodes_anew_for_a_peer_that_takes_implicit_alone(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("status", "verdict"),
     [
-        (0x0000, Verdict.DELIVERED),
-        (0xB000, Verdict.DELIVERED),
-        (0xB006, Verdict.DELIVERED),
-        (0xB007, Verdict.DELIVERED),
+        (0x0000, Verdict.SENT),
+        (0xB000, Verdict.SENT),
+        (0xB006, Verdict.SENT),
+        (0xB007, Verdict.SENT),
         (0x0110, Verdict.RETRY),
         (0x0213, Verdict.RETRY),
         (0xA700, Verdict.RETRY),
@@ -120,9 +121,9 @@ def test_a_refused_object_disturbs_no_other(tmp_path: Path) -> None:
     with StorePeer(script=[0x0000, 0x0122, 0x0000]).running() as pacs:
         outcomes = deliver(pacs.peer(), *parcels)
     assert [outcomes[n].verdict for n in (1, 2, 3)] == [
-        Verdict.DELIVERED,
+        Verdict.SENT,
         Verdict.DEAD,
-        Verdict.DELIVERED,
+        Verdict.SENT,
     ]
     assert len(pacs.callers) == 1
 
@@ -133,7 +134,7 @@ def test_a_duplicate_is_delivered_once_a_query_finds_it(tmp_path: Path) -> None:
     pacs = StorePeer(script=[0x0111], holds=held_instance(parcel))
     with pacs.running():
         outcome = one(pacs.peer(), parcel)
-    assert outcome.verdict is Verdict.DELIVERED
+    assert (outcome.verdict, outcome.how) == (Verdict.DELIVERED, How.QUERY)
     assert "found by query" in outcome.detail
 
 
@@ -167,9 +168,9 @@ def test_an_association_lost_in_the_middle_costs_one_attempt_of_one_object(
     with StorePeer(script=[0x0000, DROP]).running() as pacs:
         outcomes = deliver(pacs.peer(), *parcels)
     assert [outcomes[n].verdict for n in (1, 2, 3)] == [
-        Verdict.DELIVERED,
+        Verdict.SENT,
         Verdict.RETRY,
-        Verdict.DELIVERED,
+        Verdict.SENT,
     ]
     assert len(pacs.callers) == 2
 
@@ -232,7 +233,7 @@ def test_an_object_that_the_peer_takes_in_no_context_is_dead(tmp_path: Path) -> 
     parcels = [outgoing(tmp_path, 1), outgoing(tmp_path, 2, kind=ObjectKind.CAPTURE)]
     with StorePeer(classes=[SecondaryCaptureImageStorage]).running() as pacs:
         outcomes = deliver(pacs.peer(), *parcels)
-    assert outcomes[2].verdict is Verdict.DELIVERED
+    assert outcomes[2].verdict is Verdict.SENT
     assert outcomes[1].verdict is Verdict.DEAD
     assert Comprehensive3DSRStorage.name in outcomes[1].detail
 
@@ -254,7 +255,7 @@ def test_a_damaged_file_is_never_sent(tmp_path: Path) -> None:
         outcomes = deliver(pacs.peer(), changed, gone, whole)
     assert outcomes[1].verdict is Verdict.DEAD
     assert outcomes[2].verdict is Verdict.DEAD
-    assert outcomes[3].verdict is Verdict.DELIVERED
+    assert outcomes[3].verdict is Verdict.SENT
     assert [uid for uid, _, _ in pacs.received] == [whole.sop_instance_uid]
 
 
@@ -262,8 +263,8 @@ def test_orthanc_stores_the_same_bytes_once(orthanc: Orthanc, tmp_path: Path) ->
     """Sent twice, an object is one instance in the PACS, with the data set sent."""
     parcel = outgoing(tmp_path, study_uid="2.25.2001")
     peer = orthanc_peer(orthanc)
-    assert one(peer, parcel).verdict is Verdict.DELIVERED
-    assert one(peer, parcel).verdict is Verdict.DELIVERED
+    assert one(peer, parcel).verdict is Verdict.SENT
+    assert one(peer, parcel).verdict is Verdict.SENT
     pacs = OrthancApiClient(orthanc.url)
     study = pacs.studies.lookup(parcel.study_uid)
     (instance,) = pacs.studies.get_instances_ids(study)
@@ -290,7 +291,7 @@ def test_orthanc_that_was_killed_gets_it_later(
     own_orthanc.kill()
     assert one(orthanc_peer(own_orthanc), parcel).verdict is Verdict.RETRY
     own_orthanc.start()
-    assert one(orthanc_peer(own_orthanc), parcel).verdict is Verdict.DELIVERED
+    assert one(orthanc_peer(own_orthanc), parcel).verdict is Verdict.SENT
 
 
 def orthanc_peer(orthanc: Orthanc, *, aet: str = "") -> Peer:

@@ -47,7 +47,7 @@ def test_sends_the_files_that_lie_in_the_outbox(tmp_path: Path) -> None:
     parcels = [outgoing(tmp_path, 1), outgoing(tmp_path, 2, kind=ObjectKind.CAPTURE)]
     with StowPeer().running() as web:
         outcomes = deliver(web.peer(), *parcels)
-    assert {o.verdict for o in outcomes.values()} == {Verdict.DELIVERED}
+    assert {o.verdict for o in outcomes.values()} == {Verdict.SENT}
     assert web.posted == [[p.path.read_bytes() for p in parcels]]
     assert web.headers[0]["accept"] == "application/dicom+json"
 
@@ -75,8 +75,8 @@ def test_reads_the_answer_for_each_instance(tmp_path: Path) -> None:
     ).running() as web:
         outcomes = deliver(web.peer(), *parcels)
     assert [outcomes[n].verdict for n in range(1, 6)] == [
-        Verdict.DELIVERED,
-        Verdict.DELIVERED,
+        Verdict.SENT,
+        Verdict.SENT,
         Verdict.RETRY,
         Verdict.DEAD,
         Verdict.DEAD,
@@ -196,9 +196,9 @@ def test_an_object_that_spoils_a_request_is_found(tmp_path: Path) -> None:
     ).running() as web:
         outcomes = deliver(web.peer(), *parcels)
     assert [outcomes[n].verdict for n in (1, 2, 3)] == [
-        Verdict.DELIVERED,
+        Verdict.SENT,
         Verdict.DEAD,
-        Verdict.DELIVERED,
+        Verdict.SENT,
     ]
     assert [len(files) for files in web.posted] == [3, 1, 1, 1]
 
@@ -236,7 +236,7 @@ def test_a_damaged_file_is_never_sent(tmp_path: Path) -> None:
     with StowPeer().running() as web:
         outcomes = deliver(web.peer(), changed, whole)
     assert outcomes[1].verdict is Verdict.DEAD
-    assert outcomes[2].verdict is Verdict.DELIVERED
+    assert outcomes[2].verdict is Verdict.SENT
     assert web.posted == [[whole.path.read_bytes()]]
 
 
@@ -256,8 +256,8 @@ def test_orthanc_stores_the_same_bytes_once(orthanc: Orthanc, tmp_path: Path) ->
     """Sent twice, an object is one instance in the PACS, with the data set sent."""
     parcel = outgoing(tmp_path, study_uid="2.25.3001")
     web = StowPeer(port=orthanc.http_port).peer(dicomweb=orthanc.dicomweb)
-    assert one(web, parcel).verdict is Verdict.DELIVERED
-    assert one(web, parcel).verdict is Verdict.DELIVERED
+    assert one(web, parcel).verdict is Verdict.SENT
+    assert one(web, parcel).verdict is Verdict.SENT
     pacs = OrthancApiClient(orthanc.url)
     study = pacs.studies.lookup(parcel.study_uid)
     (instance,) = pacs.studies.get_instances_ids(study)

@@ -12,7 +12,16 @@ from dicom_node.config import Settings, load_settings, setting_names
 from dicom_node.config.tables import PriorityRuleTable, Table
 from dicom_node.domain import ObjectKind, Priority
 from dicom_node.errors import SettingsError
-from dicom_node.peers import Credentials, Inquiry, Peer, RetryPolicy, Right, Via
+from dicom_node.peers import (
+    Credentials,
+    Inquiry,
+    Peer,
+    RetryPolicy,
+    Right,
+    Tls,
+    Verify,
+    Via,
+)
 
 PAGE = Path(__file__).parents[3] / "docs" / "settings.md"
 
@@ -360,8 +369,9 @@ def test_no_setting_is_documented_that_does_not_exist() -> None:
     """Every row of the page is a setting, or a key of one of the lists."""
     keys = {r.split("`")[1] for r in documented_rows()}
     lists = {*Peer.__dataclass_fields__, *PriorityRuleTable.model_fields}
-    nested = {*Credentials.__dataclass_fields__, *RetryPolicy.__dataclass_fields__}
-    assert keys <= {*setting_names(), *lists, *nested}
+    tables = (Credentials, RetryPolicy, Tls)
+    nested = {key for table in tables for key in table.__dataclass_fields__}
+    assert keys <= {*setting_names(), *lists, *nested, *Verify}
 
 
 @pytest.mark.parametrize(
@@ -369,6 +379,8 @@ def test_no_setting_is_documented_that_does_not_exist() -> None:
     [
         ("Peers", Peer.__dataclass_fields__),
         ("Credentials of a peer", Credentials.__dataclass_fields__),
+        ("TLS of a peer", Tls.__dataclass_fields__),
+        ("Verification at a peer", dict.fromkeys(Verify)),
         ("Retries of a peer", RetryPolicy.__dataclass_fields__),
         ("Priority rules", PriorityRuleTable.model_fields),
     ],

@@ -74,7 +74,7 @@ def test_every_status_leads_to_one_outcome_that_names_it(status: int) -> None:
     assert outcome.delivery == PARCEL.delivery
     assert outcome.detail == "stored" or f"0x{status:04X}" in outcome.detail
     stored = meaning(status)[0] is Meaning.STORED
-    assert (outcome.verdict is Verdict.DELIVERED) == stored
+    assert (outcome.verdict is Verdict.SENT) == stored
 
 
 def test_a_duplicate_alone_is_no_delivery() -> None:

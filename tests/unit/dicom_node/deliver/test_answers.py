@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dicom_node.deliver.stow import LONGEST_WAIT_S, retry_after_s
+from dicom_node.deliver.answers import LONGEST_WAIT_S, retry_after_s
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 
