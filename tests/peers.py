@@ -1,6 +1,7 @@
 """Peers of our own for the tests: real sockets, and answers that a test chooses."""
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 from pynetdicom import AE, evt
+from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.transport import ThreadedAssociationServer
@@ -28,6 +30,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from dicom_node.commitment import INSTANCE, PUSH_MODEL
 from dicom_node.domain import (
     ObjectKind,
     Sha256,
@@ -133,6 +136,17 @@ class StorePeer:
         Result, source and reason with which it rejects associations, or None.
     holds
         What C-FIND returns, at the level whose unique keys match.
+    keeps
+        Whether C-FIND finds what was stored, too.
+    finds
+        Whether it takes questions at all.
+    commits
+        Whether it takes requests for storage commitment, and reports over the
+        association on which they come, ``report_s`` later; None: never.
+    uncommitted
+        SOP Instance UID to Failure Reason: what it does not commit to.
+    context
+        What it speaks TLS with; None: it does not.
     """
 
     aet: str = "FAKEPACS"
@@ -141,13 +155,24 @@ class StorePeer:
     classes: Sequence[str] = tuple(CLASSES.values())
     reject: tuple[int, int, int] | None = None
     holds: list[Dataset] = field(default_factory=list)
+    keeps: bool = False
+    finds: bool = True
     find_status: int = 0x0000
+    commits: bool = False
+    report_s: float | None = 0.05
+    action_status: int = 0x0000
+    uncommitted: dict[str, int] = field(default_factory=dict)
+    context: ssl.SSLContext | None = None
     silence_s: float = 4.0
     port: int = 0
     received: list[tuple[str, str, bytes]] = field(default_factory=list)
     """SOP Instance UID, transfer syntax and data set of what came."""
     callers: list[str] = field(default_factory=list)
     """Calling AE titles of the associations that were requested."""
+    transactions: list[Dataset] = field(default_factory=list)
+    """What storage commitment was requested for."""
+    answers: list[int | None] = field(default_factory=list)
+    """Statuses with which the node answered its reports."""
 
     def peer(self, **changes: object) -> Peer:
         """Return it as an entry of the table of peers."""
@@ -169,15 +194,20 @@ class StorePeer:
         contexts: list[PresentationContext] = [
             build_context(uid, list(self.syntaxes)) for uid in self.classes
         ]
-        contexts.append(build_context(STUDY_ROOT_FIND))
+        if self.finds:
+            contexts.append(build_context(STUDY_ROOT_FIND))
+        if self.commits:
+            contexts.append(build_context(PUSH_MODEL))
         server = ae.make_server(
             (LOOPBACK, self.port),
             contexts=contexts,
             server_class=ThreadedAssociationServer,
+            ssl_context=self.context,
             evt_handlers=[
                 (evt.EVT_REQUESTED, self._requested),
                 (evt.EVT_C_STORE, self._store),
                 (evt.EVT_C_FIND, self._find),
+                (evt.EVT_N_ACTION, self._action),
             ],
         )
         ae._servers.append(server)
@@ -217,7 +247,51 @@ class StorePeer:
                     request.DataSet.getvalue(),
                 )
             )
+            if self.keeps:
+                self.keep(event.dataset)
         return answer
+
+    def keep(self, data: Dataset) -> None:
+        """Let C-FIND find the object from now on."""
+        study = Dataset()
+        study.QueryRetrieveLevel = "STUDY"
+        study.StudyInstanceUID = data.StudyInstanceUID
+        study.PatientID = data.PatientID
+        image = Dataset()
+        image.QueryRetrieveLevel = "IMAGE"
+        image.StudyInstanceUID = data.StudyInstanceUID
+        image.SeriesInstanceUID = data.SeriesInstanceUID
+        image.SOPInstanceUID = data.SOPInstanceUID
+        self.holds += [study, image]
+
+    def _action(self, event: evt.Event) -> tuple[int, Dataset | None]:
+        if self.action_status:
+            return self.action_status, None
+        asked = event.action_information
+        self.transactions.append(asked)
+        if self.report_s is not None:
+            later = threading.Timer(self.report_s, self.report, [event.assoc, asked])
+            later.start()
+        return 0x0000, None
+
+    def report(self, assoc: Association, asked: Dataset) -> None:
+        """Send the report of a transaction over an association (PS3.4 J.3.3)."""
+        said = Dataset()
+        said.TransactionUID = asked.TransactionUID
+        said.ReferencedSOPSequence = []
+        said.FailedSOPSequence = []
+        for item in asked.ReferencedSOPSequence:
+            reason = self.uncommitted.get(item.ReferencedSOPInstanceUID)
+            if reason is None:
+                said.ReferencedSOPSequence.append(item)
+            else:
+                item.FailureReason = reason
+                said.FailedSOPSequence.append(item)
+        event_type = 2 if said.FailedSOPSequence else 1
+        if event_type == 1:
+            del said.FailedSOPSequence
+        status, _ = assoc.send_n_event_report(said, event_type, PUSH_MODEL, INSTANCE)
+        self.answers.append(status.get("Status"))
 
     def _find(self, event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
         if self.find_status:
@@ -261,6 +335,7 @@ class StowPeer:
 
     answer: Callable[[list[str]], Response] | None = None
     query: Callable[[str], Response] | None = None
+    certificate: tuple[Path, Path] | None = None
     port: int = 0
     posted: list[list[bytes]] = field(default_factory=list)
     """The files of each request."""
@@ -270,7 +345,8 @@ class StowPeer:
     @property
     def url(self) -> str:
         """Return its base URL."""
-        return f"http://{LOOPBACK}:{self.port}/dicom-web"
+        scheme = "https" if self.certificate else "http"
+        return f"{scheme}://{LOOPBACK}:{self.port}/dicom-web"
 
     def peer(self, **changes: object) -> Peer:
         """Return it as an entry of the table of peers."""
@@ -293,7 +369,14 @@ class StowPeer:
         )
         with socket.create_server((LOOPBACK, self.port)) as listening:
             self.port = listening.getsockname()[1]
-            config = uvicorn.Config(app, log_level="critical", lifespan="off")
+            own, key = self.certificate or (None, None)
+            config = uvicorn.Config(
+                app,
+                log_level="critical",
+                lifespan="off",
+                ssl_certfile=own,
+                ssl_keyfile=key,
+            )
             server = uvicorn.Server(config)
             thread = threading.Thread(target=server.run, args=([listening],))
             thread.start()

@@ -12,7 +12,7 @@ from dicom_node.deliver.orthanc import OrthancDestination
 from dicom_node.deliver.stow import StowDestination
 from dicom_node.peers import Caller, Peer, Via
 
-__all__ = ["Destination", "destination"]
+__all__ = ["Destination", "DimseDestination", "destination"]
 
 
 def destination(peer: Peer, caller: Caller) -> Destination:

@@ -43,8 +43,8 @@ def verify(
     peer: Peer,
     caller: Caller,
     *,
-    new_uid: NewUid = random_uid,
-    report_wait_s: float = REPORT_WAIT_S,
+    new_uid: NewUid,
+    report_wait_s: float,
 ) -> Iterator[Finding]:
     """Yield what the peer says of each object, as `Destination.verify` says."""
     to_commit = deque(o for o in objects if _may_commit(o, peer))

@@ -17,7 +17,7 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 
 from dicom_node.association import association
-from dicom_node.deliver.committing import verify
+from dicom_node.deliver.committing import REPORT_WAIT_S, NewUid, random_uid, verify
 from dicom_node.deliver.destination import damage, settle_duplicate
 from dicom_node.deliver.encoding import encoded, fitting, own_syntax
 from dicom_node.errors import Permanent, Transient
@@ -48,10 +48,20 @@ class Parcel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DimseDestination:
-    """A peer that objects are sent to by C-STORE."""
+    """A peer that objects are sent to by C-STORE.
+
+    Parameters
+    ----------
+    report_wait_s
+        How long an association is kept open for a report on storage commitment.
+    new_uid
+        Returns the UID of a transaction.
+    """
 
     peer: Peer
     caller: Caller
+    report_wait_s: float = REPORT_WAIT_S
+    new_uid: NewUid = random_uid
 
     def deliver(self, objects: Sequence[Outgoing]) -> Iterator[Outcome]:
         """Yield what became of each object, as `Destination.deliver` says."""
@@ -68,7 +78,13 @@ class DimseDestination:
 
     def verify(self, objects: Sequence[Outgoing]) -> Iterator[Finding]:
         """Yield whether the peer commits to each object, or finds it."""
-        return verify(objects, self.peer, self.caller)
+        return verify(
+            objects,
+            self.peer,
+            self.caller,
+            new_uid=self.new_uid,
+            report_wait_s=self.report_wait_s,
+        )
 
     def _parcel(self, outgoing: Outgoing) -> Parcel:
         return Parcel(
