@@ -331,10 +331,13 @@ class StowPeer:
         it everything is stored.
     query
         Gets the path below the base URL and returns the response of a GET.
+    rest
+        Gets the path of any other request, from the root, and returns the response.
     """
 
     answer: Callable[[list[str]], Response] | None = None
     query: Callable[[str], Response] | None = None
+    rest: Callable[[str], Response] | None = None
     certificate: tuple[Path, Path] | None = None
     port: int = 0
     posted: list[list[bytes]] = field(default_factory=list)
@@ -365,6 +368,7 @@ class StowPeer:
             routes=[
                 Route("/dicom-web/studies", self._post, methods=["POST"]),
                 Route("/dicom-web/{path:path}", self._get, methods=["GET"]),
+                Route("/{path:path}", self._rest, methods=["GET", "POST"]),
             ]
         )
         with socket.create_server((LOOPBACK, self.port)) as listening:
@@ -398,6 +402,11 @@ class StowPeer:
         self.headers.append(dict(request.headers))
         path = request.path_params["path"]
         return self.query(path) if self.query else Response(status_code=204)
+
+    async def _rest(self, request: Request) -> Response:
+        self.headers.append(dict(request.headers))
+        path = request.path_params["path"]
+        return self.rest(path) if self.rest else Response(status_code=404)
 
 
 def stored(
