@@ -6,11 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import uvicorn
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
@@ -103,6 +104,27 @@ def object_bytes(
     file = BytesIO()
     data.save_as(file, enforce_file_format=True)
     return file.getvalue()
+
+
+def pictured(folder: Path, number: int = 1) -> Outgoing:
+    """Return a capture that has pixels: RGB, with edges, areas and noise."""
+    plain = outgoing(folder, number, kind=ObjectKind.CAPTURE)
+    pixels = np.zeros((64, 48, 3), np.uint8)
+    pixels[10:30, 5:40] = (200, 30, 7)
+    pixels[40:] = np.random.default_rng(1).integers(0, 255, (24, 48, 3), np.uint8)
+    data = dcmread(plain.path)
+    data.SamplesPerPixel = 3
+    data.PhotometricInterpretation = "RGB"
+    data.PlanarConfiguration = 0
+    data.Rows, data.Columns = pixels.shape[:2]
+    data.BitsAllocated = data.BitsStored = 8
+    data.HighBit = 7
+    data.PixelRepresentation = 0
+    data.PixelData = pixels.tobytes()
+    data["PixelData"].VR = "OB"
+    data.save_as(plain.path, enforce_file_format=True)
+    digest = sha256(plain.path.read_bytes()).hexdigest()
+    return replace(plain, sha256=Sha256(digest))
 
 
 def data_set_bytes(part10: bytes) -> bytes:

@@ -5,20 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom import Dataset, dcmread
+from pydicom import dcmread
 from pydicom.uid import (
     UID,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     RLELossless,
-    SecondaryCaptureImageStorage,
 )
 
 from dicom_node.deliver.encoding import first_fitting, fitting, part10
 from dicom_node.domain import ObjectKind
 from dicom_node.peers import Syntax
-from tests.peers import outgoing
-from tests.receiving import written
+from tests.peers import outgoing, pictured
 
 EVERY = (Syntax.RLE, Syntax.IMPLICIT, Syntax.EXPLICIT)
 
@@ -31,27 +29,8 @@ def report(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def capture(tmp_path: Path) -> Path:
-    """Return an RGB image with edges and areas."""
-    pixels = np.zeros((64, 48, 3), np.uint8)
-    pixels[10:30, 5:40] = (200, 30, 7)
-    pixels[40:] = np.random.default_rng(1).integers(0, 255, (24, 48, 3), np.uint8)
-    data = Dataset()
-    data.SpecificCharacterSet = "ISO_IR 192"
-    data.SOPClassUID = SecondaryCaptureImageStorage
-    data.SOPInstanceUID = "2.25.9"
-    data.PatientName = "Müller^Jörg"
-    data.SamplesPerPixel = 3
-    data.PhotometricInterpretation = "RGB"
-    data.PlanarConfiguration = 0
-    data.Rows, data.Columns = pixels.shape[:2]
-    data.BitsAllocated = data.BitsStored = 8
-    data.HighBit = 7
-    data.PixelRepresentation = 0
-    data.PixelData = pixels.tobytes()
-    data["PixelData"].VR = "OB"
-    path = tmp_path / "capture.dcm"
-    path.write_bytes(written(data))
-    return path
+    """Return a file with an RGB image."""
+    return pictured(tmp_path, 2).path
 
 
 def test_the_order_is_the_peers(capture: Path, report: Path) -> None:
