@@ -137,22 +137,6 @@ def test_a_report_that_says_nothing_is_refused(box: Outbox) -> None:
     assert box.states() == {("sent", "")}
 
 
-def test_who_reports_calls_the_title_that_it_knows(ledger: Ledger) -> None:  # noqa: ARG001
-    """Besides those that it may call to send, where it may."""
-    known = frozenset({"PACSIGHT"})
-    listener = Listener(
-        called_aets=frozenset({"PACSIGHT", "STAT"}),
-        callers={"CT": frozenset(), "PACS": frozenset({"STAT"})},
-        reporters={"PACS": known, "VNA": known},
-    )
-    titles = {aet: listener.titles_for(aet) for aet in ("CT", "PACS", "VNA")}
-    assert titles == {
-        "CT": {"PACSIGHT", "STAT"},
-        "PACS": {"PACSIGHT", "STAT"},
-        "VNA": {"PACSIGHT"},
-    }
-
-
 def test_who_may_only_report_stores_nothing(box: Outbox) -> None:
     """A destination without the right to send is answered "not authorized"."""
     drain = box.drain(StorePeer(port=104).peer())
