@@ -210,18 +210,16 @@ def resolve(
 def delivery_table(lines: Sequence[DeliveryLine]) -> Table:
     """Return deliveries as a table that fits 80 columns."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("study", "object", "destination", "state", "tries"):
-        table.add_column(name, no_wrap=name != "destination", overflow="fold")
-    table.add_column("since (UTC), why", overflow="fold")
+    table.add_column("study, object", no_wrap=True)
+    table.add_column("destination, state", overflow="fold", max_width=24)
+    table.add_column("since (UTC), tries, why", overflow="fold")
     for line in lines:
-        verified = f"\nby {line.verified}" if line.verified else ""
+        verified = f" by {line.verified}" if line.verified else ""
+        tries = "1 try" if line.attempts == 1 else f"{line.attempts} tries"
         table.add_row(
-            _ending(line.study_uid),
-            line.kind,
-            line.destination,
-            line.state + verified,
-            str(line.attempts),
-            f"{line.since:%Y-%m-%d %H:%M} {line.detail}",
+            f"{_ending(line.study_uid)}\n{line.kind}",
+            f"{line.destination}\n{line.state}{verified}",
+            f"{line.since:%Y-%m-%d %H:%M}, {tries}\n{line.detail}",
         )
     return table
 

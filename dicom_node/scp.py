@@ -95,6 +95,14 @@ class Listener:
     network_timeout_s: float = 60.0
     grace_s: float = 2.0
 
+    def titles_for(self, calling: str) -> frozenset[str]:
+        """Return the titles that this caller may call; empty for any."""
+        to_report = self.reporters.get(calling, frozenset())
+        if self.callers is None or calling not in self.callers:
+            return to_report or self.called_aets
+        to_send = self.callers[calling] or self.called_aets
+        return to_send | to_report if to_send else to_send
+
 
 Reported = Callable[[Report], bool]
 """Takes a report on storage commitment; returns whether its transaction is known."""
@@ -183,10 +191,9 @@ class StorageScp:
         listener = self.listener
         callable_aets = listener.called_aets
         if listener.callers is not None:
-            heard = {**listener.reporters, **listener.callers}
-            if calling not in heard:
+            if calling not in {*listener.callers, *listener.reporters}:
                 return CALLING_AET_UNKNOWN
-            callable_aets = heard[calling] or callable_aets
+            callable_aets = listener.titles_for(calling)
         if callable_aets and called not in callable_aets:
             return CALLED_AET_UNKNOWN
         return 0

@@ -6,11 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import uvicorn
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
@@ -103,6 +104,27 @@ def object_bytes(
     file = BytesIO()
     data.save_as(file, enforce_file_format=True)
     return file.getvalue()
+
+
+def pictured(folder: Path, number: int = 1) -> Outgoing:
+    """Return a capture that has pixels: RGB, with edges, areas and noise."""
+    plain = outgoing(folder, number, kind=ObjectKind.CAPTURE)
+    pixels = np.zeros((64, 48, 3), np.uint8)
+    pixels[10:30, 5:40] = (200, 30, 7)
+    pixels[40:] = np.random.default_rng(1).integers(0, 255, (24, 48, 3), np.uint8)
+    data = dcmread(plain.path)
+    data.SamplesPerPixel = 3
+    data.PhotometricInterpretation = "RGB"
+    data.PlanarConfiguration = 0
+    data.Rows, data.Columns = pixels.shape[:2]
+    data.BitsAllocated = data.BitsStored = 8
+    data.HighBit = 7
+    data.PixelRepresentation = 0
+    data.PixelData = pixels.tobytes()
+    data["PixelData"].VR = "OB"
+    data.save_as(plain.path, enforce_file_format=True)
+    digest = sha256(plain.path.read_bytes()).hexdigest()
+    return replace(plain, sha256=Sha256(digest))
 
 
 def data_set_bytes(part10: bytes) -> bytes:
@@ -331,10 +353,13 @@ class StowPeer:
         it everything is stored.
     query
         Gets the path below the base URL and returns the response of a GET.
+    rest
+        Gets the path of any other request, from the root, and returns the response.
     """
 
     answer: Callable[[list[str]], Response] | None = None
     query: Callable[[str], Response] | None = None
+    rest: Callable[[str], Response] | None = None
     certificate: tuple[Path, Path] | None = None
     port: int = 0
     posted: list[list[bytes]] = field(default_factory=list)
@@ -365,6 +390,7 @@ class StowPeer:
             routes=[
                 Route("/dicom-web/studies", self._post, methods=["POST"]),
                 Route("/dicom-web/{path:path}", self._get, methods=["GET"]),
+                Route("/{path:path}", self._rest, methods=["GET", "POST"]),
             ]
         )
         with socket.create_server((LOOPBACK, self.port)) as listening:
@@ -398,6 +424,11 @@ class StowPeer:
         self.headers.append(dict(request.headers))
         path = request.path_params["path"]
         return self.query(path) if self.query else Response(status_code=204)
+
+    async def _rest(self, request: Request) -> Response:
+        self.headers.append(dict(request.headers))
+        path = request.path_params["path"]
+        return self.rest(path) if self.rest else Response(status_code=404)
 
 
 def stored(

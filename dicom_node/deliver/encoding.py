@@ -45,24 +45,20 @@ def fitting(path: Path, wanted: Sequence[Syntax]) -> tuple[UID, ...]:
 
 
 def encoded(path: Path, syntax: UID) -> Dataset:
-    """Return the file's data set, to be written in this transfer syntax.
-
-    One that is not compressed is left to who writes it.
-    """
-    data = dcmread(path)
-    if syntax == RLELossless:
-        # lossless, so it stays the same instance; one named encoder, the same bytes
-        data.compress(syntax, encoding_plugin="pydicom", generate_instance_uid=False)
-    return data
+    """Return the object as a data set that was read in this transfer syntax."""
+    return dcmread(BytesIO(part10(path, syntax)))
 
 
 def part10(path: Path, syntax: UID) -> bytes:
     """Return the object as a Part 10 file in this transfer syntax."""
     if syntax == own_syntax(path):
         return path.read_bytes()
-    file = BytesIO()
-    data = encoded(path, syntax)
+    data = dcmread(path)
+    if syntax == RLELossless:
+        # lossless, so it stays the same instance; one named encoder, the same bytes
+        data.compress(syntax, encoding_plugin="pydicom", generate_instance_uid=False)
     data.file_meta.TransferSyntaxUID = syntax
+    file = BytesIO()
     data.save_as(file, enforce_file_format=True)
     return file.getvalue()
 

@@ -31,6 +31,7 @@ from pydicom.uid import CTImageStorage
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from dicom_node.domain import (
+    ALWAYS_COMPOSED,
     FrameScore,
     InputFile,
     ObjectKind,
@@ -137,6 +138,7 @@ def study(folder: Path) -> Iterator[Study]:
                 decoders=decoders,
                 site="bench",
                 title=FINDINGS_REPORT,
+                reject_superseded=False,
                 utc_offset_min=0,
                 lease_s=60,
                 clock=lambda: datetime.now(UTC),

@@ -3,23 +3,34 @@
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from orthanc_api_client import OrthancApiClient
 from pydicom import Dataset, dcmread
+from pydicom.dataset import FileMetaDataset
 from pydicom.uid import (
     Comprehensive3DSRStorage,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    RLELossless,
     SecondaryCaptureImageStorage,
 )
 
 from dicom_node.deliver import destination
 from dicom_node.domain import ObjectKind
 from dicom_node.outgoing import SLOWLY_S, Outcome, Outgoing, Verdict
-from dicom_node.peers import Peer
+from dicom_node.peers import Peer, Syntax
 from dicom_node.verification import How
 from tests.integration.conftest import Orthanc, free_port
-from tests.peers import DROP, QUICK, SILENCE, StorePeer, data_set_bytes, outgoing
+from tests.peers import (
+    DROP,
+    QUICK,
+    SILENCE,
+    StorePeer,
+    data_set_bytes,
+    outgoing,
+    pictured,
+)
 
 
 def deliver(peer: Peer, *objects: Outgoing) -> dict[int, Outcome]:
@@ -82,6 +93,33 @@ def test_encodes_anew_for_a_peer_that_takes_implicit_alone(tmp_path: Path) -> No
     read = dcmread(BytesIO(first), force=True)
     sent = dcmread(parcel.path)
     assert {e.tag: e.value for e in read} == {e.tag: e.value for e in sent}
+
+
+def test_offers_the_syntaxes_that_the_peer_wants(tmp_path: Path) -> None:
+    """RLE for an image, explicit for a report; values and pixels are the same."""
+    report, capture = outgoing(tmp_path, 1), pictured(tmp_path, 2)
+    every = [RLELossless, ImplicitVRLittleEndian, ExplicitVRLittleEndian]
+    wanted = (Syntax.RLE, Syntax.EXPLICIT)
+    with StorePeer(syntaxes=every).running() as pacs:
+        for _ in range(2):
+            deliver(pacs.peer(transfer_syntaxes=wanted), report, capture)
+    (_, plain, first), (_, packed, image), *again = pacs.received
+    assert (plain, packed) == (ExplicitVRLittleEndian, RLELossless)
+    assert [content for _, _, content in again] == [first, image]
+    read = dcmread(BytesIO(image), force=True)
+    read.file_meta = FileMetaDataset()
+    read.file_meta.TransferSyntaxUID = RLELossless
+    assert np.array_equal(read.pixel_array, dcmread(capture.path).pixel_array)
+
+
+def test_the_peers_order_counts(tmp_path: Path) -> None:
+    """Of two syntaxes that it accepts, the one that stands first is used."""
+    with StorePeer().running() as pacs:
+        one(
+            pacs.peer(transfer_syntaxes=(Syntax.IMPLICIT, Syntax.EXPLICIT)),
+            outgoing(tmp_path),
+        )
+    assert [syntax for _, syntax, _ in pacs.received] == [ImplicitVRLittleEndian]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Destinations that go wrong: the right next step, and a line that a person understands."""
 
 import ssl
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -259,9 +258,10 @@ def test_a_destination_that_speaks_no_tls(box: Outbox, authority: Authority) -> 
     """Our settings ask for TLS, the peer does not have it: nothing goes out plain."""
     with StorePeer().running() as pacs:
         peer = pacs.peer(tls=Tls(ca=authority.own.path))
-        box.drain(replace(peer)).drain()
+        box.drain(peer).drain()
     assert pacs.received == []
-    assert box.line().state == "waiting"
+    assert box.line().detail == "pacs: it does not speak TLS on that port"
+    assert wait_s(box) == SLOWLY_S
 
 
 # ── it says something else ──────────────────────────────────────────────────

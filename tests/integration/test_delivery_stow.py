@@ -1,20 +1,23 @@
 """STOW-RS to a service that gives every answer, and to a real PACS."""
 
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 from orthanc_api_client import OrthancApiClient
 from pydantic import SecretStr
+from pydicom import dcmread
+from pydicom.uid import RLELossless
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from dicom_node.deliver import destination
 from dicom_node.deliver.stow import StowDestination
 from dicom_node.domain import ObjectKind
 from dicom_node.outgoing import SLOWLY_S, Outcome, Outgoing, Verdict
-from dicom_node.peers import Credentials, Peer
+from dicom_node.peers import Credentials, Peer, Syntax
 from tests.integration.conftest import Orthanc, free_port
-from tests.peers import QUICK, StowPeer, data_set_bytes, outgoing, stored
+from tests.peers import QUICK, StowPeer, data_set_bytes, outgoing, pictured, stored
 
 
 def deliver(peer: Peer, *objects: Outgoing) -> dict[int, Outcome]:
@@ -50,6 +53,16 @@ def test_sends_the_files_that_lie_in_the_outbox(tmp_path: Path) -> None:
     assert {o.verdict for o in outcomes.values()} == {Verdict.SENT}
     assert web.posted == [[p.path.read_bytes() for p in parcels]]
     assert web.headers[0]["accept"] == "application/dicom+json"
+
+
+def test_sends_the_first_syntax_that_fits(tmp_path: Path) -> None:
+    """RLE for an image; a report has no pixels and stays explicit."""
+    report, capture = outgoing(tmp_path, 1), pictured(tmp_path, 2)
+    with StowPeer().running() as web:
+        deliver(web.peer(transfer_syntaxes=(Syntax.RLE,)), report, capture)
+    ((first, second),) = web.posted
+    assert first == report.path.read_bytes()
+    assert dcmread(BytesIO(second)).file_meta.TransferSyntaxUID == RLELossless
 
 
 def test_carries_the_peers_credentials(tmp_path: Path) -> None:
@@ -160,10 +173,17 @@ def test_an_answer_that_is_no_dicom_json_is_not_success(
         (413, Verdict.DEAD, 0.0),
         (415, Verdict.DEAD, 0.0),
         (429, Verdict.RETRY, 0.0),
+        (204, Verdict.RETRY, SLOWLY_S),
+        (406, Verdict.RETRY, SLOWLY_S),
+        (408, Verdict.RETRY, 0.0),
+        (422, Verdict.DEAD, 0.0),
+        (425, Verdict.RETRY, 0.0),
         (500, Verdict.RETRY, 0.0),
         (501, Verdict.RETRY, SLOWLY_S),
         (502, Verdict.RETRY, 0.0),
         (503, Verdict.RETRY, 0.0),
+        (504, Verdict.RETRY, 0.0),
+        (507, Verdict.RETRY, 0.0),
         (599, Verdict.RETRY, 0.0),
     ],
 )

@@ -125,6 +125,18 @@ def test_a_report_on_an_unknown_transaction_is_refused(box: Outbox) -> None:
     assert box.states() == {("sent", "")}
 
 
+def test_a_report_that_says_nothing_is_refused(box: Outbox) -> None:
+    """A failure without its reason: invalid argument value, and nothing changes."""
+    with StorePeer(commits=True, report_s=None).running() as pacs:
+        drain = box.drain(pacs.peer())
+        drain.drain()
+        (asked,) = pacs.transactions
+        with running(listening(box, drain)) as scp:
+            failed = asked.ReferencedSOPSequence
+            assert call(scp.port, asked, FailedSOPSequence=failed) == 0x0115
+    assert box.states() == {("sent", "")}
+
+
 def test_who_may_only_report_stores_nothing(box: Outbox) -> None:
     """A destination without the right to send is answered "not authorized"."""
     drain = box.drain(StorePeer(port=104).peer())

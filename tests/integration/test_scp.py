@@ -335,3 +335,19 @@ def test_stop_lets_associations_end(home: House) -> None:
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=1)
     scp.stop()
+
+
+def test_who_reports_calls_the_title_that_it_knows() -> None:
+    """Besides those that it may call to send, where it may."""
+    known = frozenset({"PACSIGHT"})
+    listener = Listener(
+        called_aets=frozenset({"PACSIGHT", "STAT"}),
+        callers={"CT": frozenset(), "PACS": frozenset({"STAT"})},
+        reporters={"PACS": known, "VNA": known},
+    )
+    titles = {aet: listener.titles_for(aet) for aet in ("CT", "PACS", "VNA")}
+    assert titles == {
+        "CT": {"PACSIGHT", "STAT"},
+        "PACS": {"PACSIGHT", "STAT"},
+        "VNA": {"PACSIGHT"},
+    }

@@ -19,7 +19,9 @@ import sr_writer
 import workers
 from dicom_node.dispatch import CONCLUDE_STUDY, EMBED_BATCH, QUEUES
 from dicom_node.errors import PacsightError
+from dicom_node.ledger.tables import CANCELLED, DEAD, DELIVERED, IN_MOTION
 from dicom_node.lifecycle import Event, State
+from dicom_node.verification import How
 from workers.cli import app
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -41,6 +43,18 @@ OPTION = re.compile(r"(?<!\S)--[a-z-]+")
 def test_every_state_is_documented(state: State) -> None:
     """A study's state, as ``pacsight studies`` shows it, stands in the table."""
     assert f"\n| `{state.value}` |" in STATES.read_text()
+
+
+@pytest.mark.parametrize("state", [*IN_MOTION, DELIVERED, DEAD, CANCELLED])
+def test_every_state_of_a_delivery_is_documented(state: str) -> None:
+    """As ``pacsight deliveries`` shows it."""
+    assert f"\n| `{state}` |" in _section("Deliveries")
+
+
+@pytest.mark.parametrize("how", [how for how in How if how])
+def test_every_proof_of_a_delivery_is_documented(how: How) -> None:
+    """What the ledger says of how an object was seen to have arrived."""
+    assert f"\n| `{how}` |" in _section("Deliveries")
 
 
 @pytest.mark.parametrize("event", Event)
@@ -88,6 +102,10 @@ def test_commands_in_pages_exist(page: Path) -> None:
         options = {option for param in command.params for option in param.opts}
         assert command.name != "pacsight", f"no such command: {line}"
         assert set(OPTION.findall(line)) <= options | {"--help"}, line
+
+
+def _section(title: str) -> str:
+    return STATES.read_text().partition(f"## {title}\n")[2].partition("\n## ")[0]
 
 
 def _root() -> TyperGroup:

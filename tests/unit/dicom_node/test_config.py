@@ -22,6 +22,7 @@ from dicom_node.peers import (
     Verify,
     Via,
 )
+from tests.certificates import Authority
 
 PAGE = Path(__file__).parents[3] / "docs" / "settings.md"
 
@@ -110,6 +111,37 @@ def test_the_file_is_read(tmp_path: Path) -> None:
     assert emergency.attributes == {"StationName": frozenset({"ED1"})}
     assert settings.called_aets == {"AINODE", "AISTAT"}
     assert settings.caller.aet == "AINODE"
+
+
+def test_the_files_of_tls_are_looked_at_when_settings_are_read(tmp_path: Path) -> None:
+    """A file that is missing or holds something else is named, with its peer."""
+    own = Authority.found(tmp_path / "ca").own
+    lines = {"ca": own.path, "certificate": own.path, "key": own.key}
+    peer = '[[peers]]\nname = "pacs"\naet = "PACS"\n[peers.tls]\n'
+
+    def settings(**changes: Path) -> Settings:
+        table = [f'{key} = "{path}"' for key, path in (lines | changes).items()]
+        return load(tmp_path, peer + "\n".join(table))
+
+    (pacs,) = settings().peers
+    assert pacs.tls == Tls(**lines)
+    gone = tmp_path / "gone.pem"
+    with pytest.raises(SettingsError, match=r"peer 'pacs': tls.ca: there is no file"):
+        settings(ca=gone)
+    with pytest.raises(SettingsError, match=r"tls.key: there is no file"):
+        settings(key=gone)
+    with pytest.raises(SettingsError, match=r"tls.ca: .* holds no certificate"):
+        settings(ca=own.key)
+    with pytest.raises(SettingsError, match="no PEM certificate with its key"):
+        settings(key=own.path)
+
+
+def test_tls_is_on_with_an_empty_table(tmp_path: Path) -> None:
+    """The system's authorities are trusted then; a misspelt key is no setting."""
+    peer = '[[peers]]\nname = "pacs"\naet = "PACS"\n'
+    assert load(tmp_path, peer + "tls = {}").peers[0].tls == Tls()
+    with pytest.raises(SettingsError, match=r"did you mean peers\[0\].tls.ca"):
+        load(tmp_path, peer + 'tls = { caa = "x" }')
 
 
 def test_open_to_the_network_it_hears_only_those_it_knows(tmp_path: Path) -> None:

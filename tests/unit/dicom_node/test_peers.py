@@ -14,6 +14,9 @@ from dicom_node.peers import (
     Peer,
     RetryPolicy,
     Right,
+    Syntax,
+    Tls,
+    Verify,
     Via,
     check_peers,
     destinations,
@@ -59,6 +62,26 @@ def test_a_destination_gets_the_objects_that_it_wants() -> None:
         ({"port": 0}, "peer 'pacs': port has to lie in 1 to 65535"),
         ({"via": Via.STOW}, "peer 'pacs': via = \"stow\" needs dicomweb"),
         ({"via": Via.FOLDER}, "peer 'pacs': via = \"folder\" needs folder"),
+        ({"via": Via.ORTHANC}, "peer 'pacs': via = \"orthanc\" needs orthanc"),
+        ({"orthanc": "pacs:8042"}, "orthanc has to be an http or https URL"),
+        ({"orthanc": "http://u:p@pacs/"}, "secrets belong into credentials"),
+        ({"transfer_syntaxes": ()}, "transfer_syntaxes needs one or more, each once"),
+        (
+            {"transfer_syntaxes": (Syntax.RLE, Syntax.RLE)},
+            "transfer_syntaxes needs one or more, each once",
+        ),
+        (
+            {"via": Via.STOW, "dicomweb": "https://p/", "verify": Verify.COMMITMENT},
+            'verify = "commitment" needs via = "dimse"',
+        ),
+        (
+            {"via": Via.STOW, "dicomweb": "http://p/", "tls": Tls()},
+            "tls needs an https address in dicomweb",
+        ),
+        (
+            {"via": Via.ORTHANC, "orthanc": "http://p/", "tls": Tls()},
+            "tls needs an https address in orthanc",
+        ),
         ({"objects": frozenset()}, "a destination has to want some objects"),
         ({"expected": Inquiry.QIDO}, 'expected = "qido" needs dicomweb'),
         (
@@ -88,6 +111,19 @@ def test_what_cannot_work_is_refused_in_a_sentence(
     with pytest.raises(SettingsError) as caught:
         Peer(**(PACS | changes))
     assert message in str(caught.value)
+
+
+def test_a_key_alone_is_refused() -> None:
+    """A private key says nothing without its certificate."""
+    with pytest.raises(SettingsError, match=r"tls\.key is of no use"):
+        Tls(key=Path("node.key"))
+
+
+def test_who_may_report_on_commitment() -> None:
+    """A destination by C-STORE, unless commitment is not asked for."""
+    assert Peer(**PACS).may_commit
+    assert not Peer(**PACS, verify=Verify.QUERY).may_commit
+    assert not Peer(**(PACS | {"rights": frozenset({Right.SEND})})).may_commit
 
 
 @pytest.mark.parametrize(

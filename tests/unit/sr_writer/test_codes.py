@@ -18,6 +18,7 @@ CONTEXT_GROUPS: dict[int, dict[str, list[str]]] = cast("Any", cid_concepts)
 NOT_IN_THE_DICTIONARIES = {
     "en-US": "a language tag of RFC 5646",
     "C0034375": "UMLS, TID 1500 row 12; DCMTK and highdicom write the same",
+    "260753009": "PS3.3 C.17.3 calls it Source, the dictionary Source (attribute)",
 }
 
 
