@@ -93,6 +93,7 @@ def address(
         .join(job, job.c.id == artefact.c.job_id)
         .join(revision, revision.c.id == job.c.revision_id)
         .where(revision.c.study_id == study_id, ~_of_another_patient(study_id))
+        .order_by(artefact.c.id)
     )
     found = tx.execute(query).all()
     notes = [row.id for row in found if row.kind == ObjectKind.REJECTION]
