@@ -4,30 +4,39 @@
 // Orthanc. An address with &hangingProtocolId=pacsight opens a study with its newest
 // page beside the image.
 
-const isPage = [
-  { attribute: 'Modality', constraint: { equals: { value: 'OT' } }, required: true },
-  {
-    attribute: 'SeriesDescription',
-    constraint: { startsWith: { value: 'AI ' } },
-    required: true,
-  },
-];
+const isPage = ({ Modality, SeriesDescription }) =>
+  Modality === 'OT' && /^AI .*RESEARCH, NOT FOR DIAGNOSIS$/.test(SeriesDescription);
 
-const isImage = [
-  {
-    attribute: 'numImageFrames',
-    constraint: { greaterThan: { value: 0 } },
-    required: true,
-  },
-  {
-    attribute: 'SeriesDescription',
-    constraint: { doesNotContain: { value: 'RESEARCH, NOT FOR DIAGNOSIS' } },
-    required: true,
-  },
-];
+const written = ({ instances }) =>
+  `${instances?.[0]?.ContentDate}${instances?.[0]?.ContentTime}`;
+
+// A late image, a new model or new thresholds give a page that supersedes the former.
+const isNewestPage = (series, { displaySets }) =>
+  isPage(series) &&
+  displaySets.filter(isPage).every(other => written(other) <= written(series));
+
+const isImage = series => series.numImageFrames > 0 && !isPage(series);
+
+// What OHIF writes over the corners of a viewport, but for pages.
+const notOnPages = items =>
+  items.map(({ condition = () => true, ...item }) => ({
+    ...item,
+    condition: props => condition(props) && !isPage(props.referenceInstance ?? {}),
+  }));
+
+const only = attribute => ({
+  seriesMatchingRules: [
+    { attribute, constraint: { equals: { value: true } }, required: true },
+  ],
+});
 
 const viewport = (viewportId, selector) => ({
-  viewportOptions: { viewportId, viewportType: 'stack', toolGroupId: 'default', allowUnmatchedView: true },
+  viewportOptions: {
+    viewportId,
+    viewportType: 'stack',
+    toolGroupId: 'default',
+    allowUnmatchedView: true,
+  },
   displaySets: [{ id: selector }],
 });
 
@@ -39,8 +48,8 @@ const imageAndPage = {
   numberOfPriorsReferenced: 0,
   defaultViewport: viewport('default', 'image'),
   displaySetSelectors: {
-    image: { seriesMatchingRules: isImage },
-    page: { seriesMatchingRules: isPage },
+    image: only('isImage'),
+    page: only('isNewestPage'),
   },
   stages: [
     {
@@ -57,6 +66,13 @@ window.config = {
   extensions: [
     {
       id: 'pacsight',
+      preRegistration({ servicesManager }) {
+        const { hangingProtocolService } = servicesManager.services;
+        hangingProtocolService.addCustomAttribute('isImage', 'Image', isImage);
+        hangingProtocolService.addCustomAttribute(
+          'isNewestPage', 'Newest page', isNewestPage
+        );
+      },
       getHangingProtocolModule: () => [{ name: imageAndPage.id, protocol: imageAndPage }],
     },
   ],
@@ -65,6 +81,9 @@ window.config = {
     {
       'ohif.tours': { $set: [] }, // an introduction that lies over the first study
       autoCineModalities: { $set: ['US'] }, // no film bar over the page
+      // nor date, description and window: the page has its own words there
+      'viewportOverlay.topLeft': { $apply: notOnPages },
+      'viewportOverlay.bottomLeft': { $apply: notOnPages },
     },
   ],
   showStudyList: true,
