@@ -1,8 +1,8 @@
 // OHIF 3.13 beside Orthanc, as pacsight's sandbox serves it: its app-config.js.
 //
 // All addresses are relative: whatever serves OHIF passes /dicom-web and /wado on to
-// Orthanc. An address with &hangingProtocolId=pacsight opens a study with its newest
-// page beside the image.
+// Orthanc. An address with &hangingProtocolId=pacsight opens a study at the image with
+// the highest score, and its newest page beside it.
 
 const isPage = ({ Modality, SeriesDescription }) =>
   Modality === 'OT' && /^AI .*RESEARCH, NOT FOR DIAGNOSIS$/.test(SeriesDescription);
@@ -17,6 +17,18 @@ const isNewestPage = (series, { displaySets }) =>
 
 const isImage = series => series.numImageFrames > 0 && !isPage(series);
 
+// The page names the image of its first picture: where the score is highest.
+const leadingIndex = ({ instances }, displaySets) => {
+  const page = displaySets.find(one => isNewestPage(one, { displaySets }));
+  const [first] = page?.instances[0].SourceImageSequence ?? [];
+  return (instances ?? []).findIndex(
+    one => one.SOPInstanceUID === first?.ReferencedSOPInstanceUID
+  );
+};
+
+const isLeadingSeries = (series, { displaySets }) =>
+  isImage(series) && leadingIndex(series, displaySets) >= 0;
+
 // What OHIF writes over the corners of a viewport, but for pages.
 const notOnPages = items =>
   items.map(({ condition = () => true, ...item }) => ({
@@ -24,18 +36,19 @@ const notOnPages = items =>
     condition: props => condition(props) && !isPage(props.referenceInstance ?? {}),
   }));
 
-const only = attribute => ({
-  seriesMatchingRules: [
-    { attribute, constraint: { equals: { value: true } }, required: true },
-  ],
+const must = attribute => ({
+  attribute, constraint: { equals: { value: true } }, required: true,
 });
 
-const viewport = (viewportId, selector) => ({
+const preferably = attribute => ({ ...must(attribute), required: false, weight: 10 });
+
+const viewport = (viewportId, selector, initialImageOptions) => ({
   viewportOptions: {
     viewportId,
     viewportType: 'stack',
     toolGroupId: 'default',
     allowUnmatchedView: true,
+    initialImageOptions,
   },
   displaySets: [{ id: selector }],
 });
@@ -48,14 +61,17 @@ const imageAndPage = {
   numberOfPriorsReferenced: 0,
   defaultViewport: viewport('default', 'image'),
   displaySetSelectors: {
-    image: only('isImage'),
-    page: only('isNewestPage'),
+    image: { seriesMatchingRules: [must('isImage'), preferably('isLeadingSeries')] },
+    page: { seriesMatchingRules: [must('isNewestPage')] },
   },
   stages: [
     {
       name: 'image and page',
       viewportStructure: { layoutType: 'grid', properties: { rows: 1, columns: 2 } },
-      viewports: [viewport('image', 'image'), viewport('page', 'page')],
+      viewports: [
+        viewport('image', 'image', { custom: 'leadingImage' }),
+        viewport('page', 'page'),
+      ],
     },
   ],
 };
@@ -67,11 +83,19 @@ window.config = {
     {
       id: 'pacsight',
       preRegistration({ servicesManager }) {
-        const { hangingProtocolService } = servicesManager.services;
-        hangingProtocolService.addCustomAttribute('isImage', 'Image', isImage);
-        hangingProtocolService.addCustomAttribute(
-          'isNewestPage', 'Newest page', isNewestPage
-        );
+        const { displaySetService, hangingProtocolService } = servicesManager.services;
+        const attributes = {
+          isImage,
+          isLeadingSeries,
+          isNewestPage,
+          leadingImage: ([series]) => {
+            const index = leadingIndex(series, displaySetService.getActiveDisplaySets());
+            return index < 0 ? {} : { index };
+          },
+        };
+        for (const [name, callback] of Object.entries(attributes)) {
+          hangingProtocolService.addCustomAttribute(name, name, callback);
+        }
       },
       getHangingProtocolModule: () => [{ name: imageAndPage.id, protocol: imageAndPage }],
     },

@@ -79,13 +79,17 @@ class Filled:
         """Return our objects of a study, without pixels."""
         client = OrthancApiClient(self.pacs.url)
         keys = client.studies.get_instances_ids(client.studies.lookup(study_uid))
-        files = (BytesIO(client.instances.get_file(key)) for key in keys)
-        found = [dcmread(file, stop_before_pixels=True) for file in files]
+        found = [_read(client, key) for key in keys]
         return [
             one
             for one in found
             if one.get("InstanceCreatorUID") == INSTANCE_CREATOR_UID
         ]
+
+    def instance(self, uid: str) -> Dataset:
+        """Return one instance, without pixels."""
+        client = OrthancApiClient(self.pacs.url)
+        return _read(client, client.instances.lookup(uid))
 
     def report(self, study_uid: str) -> Dataset:
         """Return the one report of a study."""
@@ -218,6 +222,10 @@ def _finding(image: ImageRef, number: int, evaluated: bool) -> Finding:  # noqa:
     evidence = (FrameScore(image=image, frame=0, score=score),)
     point = operating_point(0.8)
     return finding(score, evidence=evidence, operating_point=point, **named)
+
+
+def _read(client: OrthancApiClient, key: str) -> Dataset:
+    return dcmread(BytesIO(client.instances.get_file(key)), stop_before_pixels=True)
 
 
 def _file(one: Dataset) -> bytes:

@@ -103,6 +103,11 @@ class Ohif:
         """Return the text in the viewports."""
         return str(self.page.locator('[data-cy="viewport-grid"]').inner_text())
 
+    def positions(self) -> list[str]:
+        """Return which image each viewport shows: Instance Number, and place."""
+        corners = self.page.locator('[data-cy="viewport-overlay-bottom-right"]')
+        return list(corners.all_inner_texts())
+
     def errors(self) -> list[str]:
         """Return the error messages that are shown."""
         return list(self.page.locator("[data-sonner-toast]").all_inner_texts())

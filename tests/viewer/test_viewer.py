@@ -81,6 +81,17 @@ def test_a_link_shows_image_and_page(ohif: Ohif, filled: Filled, name: str) -> N
     assert ohif.errors() == []
 
 
+def test_the_link_opens_at_the_leading_image(ohif: Ohif, filled: Filled) -> None:
+    """Of a volume the slice with the highest score, not the first one."""
+    (capture,) = [one for one in filled.ours(filled.head) if one.Modality == "OT"]
+    leading = filled.instance(capture.SourceImageSequence[0].ReferencedSOPInstanceUID)
+    ohif.open_study(filled.head, hangingProtocolId="pacsight")
+    ohif.until(lambda: ohif.positions() != [], "the position")
+    position = "".join(ohif.positions()[0].split())
+    assert position.startswith(f"I:{leading.InstanceNumber}(")
+    assert not position.endswith("(1/16)")
+
+
 def test_the_link_shows_the_newest_page(ohif: Ohif, filled: Filled) -> None:
     """Of two revisions the later: nothing evaluated, where flags were raised before."""
     ohif.open_study(filled.superseded, hangingProtocolId="pacsight")
