@@ -104,10 +104,10 @@ def test_the_link_shows_the_newest_page(ohif: Ohif, filled: Filled) -> None:
 def test_objects_without_a_picture_open_as_documented(
     ohif: Ohif, filled: Filled
 ) -> None:
-    """A report as text, a PDF in the browser's reader; key objects are refused."""
+    """A report as text, a PDF as its page in the browser; key objects are refused."""
     kinds = {one.Modality for one in filled.ours(filled.twenty)} - {"OT"}
     shown = {
-        "DOC": lambda: ohif.documents() == 1,
+        "DOC": lambda: ohif.documents() == 1 and ohif.pixels_near(ORANGE) > MANY,
         "KO": lambda: "could not be added" in "".join(ohif.errors()),
         "SR": lambda: "AI Findings Report" in ohif.text(),
     }
