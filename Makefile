@@ -19,8 +19,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 export PYTHON
 
-.PHONY: help sandbox test test-full bench bench-model evaluate-demo lint format lock clean \
-  setup system-sandbox system-test torch
+.PHONY: help sandbox test test-full test-viewer bench bench-model evaluate-demo lint format lock clean \
+  setup system-sandbox system-test system-viewer torch
 .NOTPARALLEL:
 
 help: ## this list
@@ -35,6 +35,9 @@ test: system-test setup lint ## lint, types, layers and the tests, but the slow 
 
 test-full: system-test setup lint ## all tests, the slow ones too
 	$(BIN)/pytest -n $(JOBS) --dist loadfile -m 'slow or not slow' $(PYTEST_ARGS)
+
+test-viewer: system-viewer setup .venv/.viewer ## what a radiologist sees of the results, in OHIF in a browser
+	$(BIN)/pytest tests/viewer $(PYTEST_ARGS)
 
 bench: system-test setup ## speed and memory, beside peers measured in the same run
 	@for bench in tests/benchmarks/[!_]*.py; do $(BIN)/python "$$bench"; done
@@ -63,6 +66,10 @@ lock: setup ## resolve deploy/requirements.txt anew
 	  --fork-strategy fewest --python-version 3.11 --generate-hashes --no-annotate \
 	  --custom-compile-command 'make lock' --all-extras --excludes build/lock/outside \
 	  --output-file deploy/requirements.txt pyproject.toml deploy/requirements.in >/dev/null
+	build/lock/bin/uv pip compile --quiet --no-config --upgrade --universal \
+	  --python-version 3.11 --generate-hashes --no-annotate \
+	  --custom-compile-command 'make lock' --constraint deploy/requirements.txt \
+	  --output-file deploy/requirements-viewer.txt deploy/requirements-viewer.in >/dev/null
 
 clean: ## remove what was set up, built and cached
 	rm -rf .venv .sandbox build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
@@ -76,6 +83,9 @@ setup: .venv/.installed
 system-sandbox:
 	@deploy/system-packages sandbox || (($$? == 3))
 
+system-viewer:
+	@deploy/system-packages viewer || (($$? == 3))
+
 system-test:
 	@deploy/system-packages test || (($$? == 3))
 
@@ -85,6 +95,12 @@ system-test:
 	@$(BIN)/python -c '$(HAS_TORCH)' || $(MAKE) --no-print-directory torch
 	@echo 'set-up: pacsight'
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The driver of the browser is 40 MB: only who tests the viewer gets it.
+.venv/.viewer: deploy/requirements-viewer.txt .venv/.installed
+	@echo 'set-up: the versions of deploy/requirements-viewer.txt'
+	@$(PIP) install --quiet --require-hashes --requirement deploy/requirements-viewer.txt
 	@touch $@
 
 .venv/bin/pip:

@@ -1,8 +1,8 @@
 """Everything on one machine: a PACS, a modality, and pacsight between them.
 
-Starts Orthanc and ``pacsight up``, sends twelve studies to both as a modality would,
-waits for the reports, checks that each study has its own in Orthanc, shows a table in
-order of urgency, and stays up until Ctrl-C. ``make sandbox`` runs it.
+Starts Orthanc, ``pacsight up`` and a viewer, sends twelve studies to the first two as a
+modality would, waits for the reports, checks that each study has its own in Orthanc,
+shows a table in order of urgency, and stays up until Ctrl-C. ``make sandbox`` runs it.
 
 Exit status: 0 if every study has exactly one current Structured Report and one
 secondary capture a pack; 1 if not, or if something did not work; 130 if it was
@@ -23,7 +23,7 @@ from types import FrameType
 from orthanc_api_client import OrthancApiClient
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from sandbox_check import faults, in_folder, in_orthanc
+from sandbox_check import faults, in_folder, in_orthanc, viewer_faults
 from sandbox_sending import DCMSEND, Receiver, send
 from sandbox_services import (
     HOST,
@@ -37,10 +37,12 @@ from sandbox_services import (
     pacsight_answers,
     start_orthanc,
     start_pacsight,
+    start_viewer,
 )
 from sandbox_settings import write_settings
 from sandbox_studies import Study, names, write_study
 from sandbox_table import study_table
+from sandbox_viewer import address, await_viewer, introduction, study_address
 
 from dicom_node.config import load_settings
 from dicom_node.domain import StudyUid
@@ -50,7 +52,7 @@ from dicom_node.ledger.overview import studies as ledger_studies
 from dicom_node.lifecycle import State
 
 FOLDER = Path(__file__).resolve().parent.parent / ".sandbox"
-OURS = ("data", "orthanc", "results", "sent", "studies")
+OURS = ("data", "orthanc", "results", "sent", "studies", "viewer")
 """The folders below it that every run begins with anew."""
 PATIENCE_S = 180.0
 """How long nothing may happen before the sandbox gives up."""
@@ -73,12 +75,15 @@ class Sandbox:
     ----------
     orthanc
         None where there is no Orthanc: reports then go to a folder.
+    viewer
+        None where there is no Orthanc for it to show, or it is not wanted.
     """
 
     folder: Path
     ports: Ports
     orthanc: Service | None
     pacsight: Service
+    viewer: Service | None
     with_dcmsend: bool
 
     @property
@@ -143,7 +148,7 @@ def _arguments() -> argparse.Namespace:
         "--without",
         action="append",
         default=[],
-        choices=["orthanc", "dcmtk"],
+        choices=["orthanc", "dcmtk", "viewer"],
         help="go on as if that were not installed",
     )
     return parser.parse_args()
@@ -156,7 +161,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
 def _end(sandbox: Sandbox, console: Console) -> None:
     """Ask all at once to end; the exit stack then waits for each."""
     console.print("\nending what was started ...")
-    for service in sandbox.services:
+    for service in (*sandbox.services, *([sandbox.viewer] if sandbox.viewer else [])):
         service.ask_to_end()
 
 
@@ -175,18 +180,22 @@ def _start(
     ports = choose_ports()
     found = None if "orthanc" in arguments.without else find_orthanc()
     with_dcmsend = DCMSEND.exists() and "dcmtk" not in arguments.without
-    orthanc = None
+    orthanc = viewer = None
     if found is not None:
         orthanc = start_orthanc(found, folder, ports, held)
         stack.callback(orthanc.stop)
     config = write_settings(folder, ports, with_orthanc=orthanc is not None)
     pacsight = start_pacsight(config, folder, held)
     stack.callback(pacsight.stop)
+    if orthanc and "viewer" not in arguments.without:
+        viewer = start_viewer(folder, ports, held)
+        stack.callback(viewer.stop)
     sandbox = Sandbox(
         folder=folder,
         ports=ports,
         orthanc=orthanc,
         pacsight=pacsight,
+        viewer=viewer,
         with_dcmsend=with_dcmsend,
     )
     _introduce(sandbox, console)
@@ -214,6 +223,8 @@ def _introduce(sandbox: Sandbox, console: Console) -> None:
         f"  pacsight  PACSIGHT at {HOST}:{ports.node_dicom},"
         f" http://{HOST}:{ports.node_http}"
     )
+    if sandbox.viewer:
+        console.print(f"  viewer    {introduction(ports)}")
     if sandbox.with_dcmsend:
         console.print("  modality  DCMTK's dcmsend\n")
     else:
@@ -237,11 +248,19 @@ def _run(sandbox: Sandbox, console: Console) -> int:
         studies = _make(sandbox, bars)
         _await_services(sandbox, bars)
         lines = _send_and_watch(sandbox, studies, bars)
+        no_viewer = _await_viewer(sandbox, bars)
     console.print()
     console.print(study_table(studies, lines, width=console.width))
     found = _faults(sandbox, studies)
+    most_urgent = lines[0].study_uid
+    with_viewer = sandbox.viewer is not None and no_viewer is None
+    if with_viewer:
+        found += viewer_faults(address(sandbox.ports), most_urgent)
     console.print(_judge(sandbox, studies, found), soft_wrap=True)
-    console.print(f"\n{_addresses(sandbox, lines[0].study_uid)}", soft_wrap=True)
+    if no_viewer:
+        console.print(f"\n[yellow]There is no viewer:[/] {no_viewer}.", soft_wrap=True)
+    rows = _addresses(sandbox, most_urgent, with_viewer=with_viewer)
+    console.print(f"\n{rows}", soft_wrap=True)
     return 1 if found else 0
 
 
@@ -263,6 +282,16 @@ def _await_services(sandbox: Sandbox, bars: Progress) -> None:
         bars.advance(ready)
     pacsight.await_ready(lambda: pacsight_answers(ports, pacsight.log))
     bars.advance(ready)
+
+
+def _await_viewer(sandbox: Sandbox, bars: Progress) -> str | None:
+    """Return None once the viewer answers or was not wanted; else why there is none."""
+    if sandbox.viewer is None:
+        return None
+    ready = bars.add_task("viewer ready", total=1)
+    reason = await_viewer(sandbox.viewer, sandbox.ports)
+    bars.update(ready, completed=0 if reason else 1)
+    return reason
 
 
 def _send_and_watch(
@@ -349,22 +378,27 @@ def _judge(sandbox: Sandbox, studies: Sequence[Study], found: Sequence[str]) -> 
     )
 
 
-def _addresses(sandbox: Sandbox, most_urgent: StudyUid) -> str:
-    """Return where to look at what came of it."""
+def _addresses(sandbox: Sandbox, most_urgent: StudyUid, *, with_viewer: bool) -> str:
+    """Return where to look at what came of it, the best last."""
     folder = _short(sandbox.folder)
     pacsight = _short(Path(sys.executable).with_name("pacsight"))
-    rows = {
-        "the ledger": f"{pacsight} studies --config {_short(sandbox.config)}",
-        "what was said": f"{folder}/*.log",
-    }
+    rows = [
+        ("the ledger", f"{pacsight} studies --config {_short(sandbox.config)}"),
+        ("what was said", f"{folder}/*.log"),
+    ]
     if sandbox.orthanc:
         page = f"{sandbox.orthanc_url}/app/explorer.html"
         study = OrthancApiClient(sandbox.orthanc_url).studies.lookup(most_urgent)
-        pages = {"the most urgent": f"{page}#study?uuid={study}", "all studies": page}
-        rows = pages | rows
+        rows += [
+            ("in Orthanc", page),
+            ("the most urgent", f"{page}#study?uuid={study}"),
+        ]
     else:
-        rows = {"the reports": f"{folder}/results"} | rows
-    return "\n".join(f"  {name:<16} {value}" for name, value in rows.items())
+        rows.append(("the reports", f"{folder}/results"))
+    if with_viewer:
+        shown = study_address(sandbox.ports, most_urgent)
+        rows += [("in OHIF", address(sandbox.ports)), ("the most urgent", shown)]
+    return "\n".join(f"  {name:<16} {value}" for name, value in rows)
 
 
 def _stay(sandbox: Sandbox, console: Console) -> None:

@@ -1,6 +1,7 @@
 """What came back: for each study and pack one current SR and one secondary capture.
 
-Read from where the reports were sent to, never from the node's own ledger.
+Read from where the reports were sent to, never from the node's own ledger. And the
+viewer: whether it has what it needs to show them.
 """
 
 from collections import defaultdict
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
 
+import httpx
 from orthanc_api_client import OrthancApiClient
 from pydicom import Dataset, dcmread
 from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
@@ -53,6 +55,25 @@ def in_folder(folder: Path) -> Fetch:
         return _own(dcmread(file, stop_before_pixels=True) for file in files)
 
     return fetch
+
+
+def viewer_faults(viewer_url: str, study_uid: str) -> list[str]:
+    """Return what the viewer lacks of page, configuration and PACS; none if all is right."""
+    query = f"/dicom-web/studies?StudyInstanceUID={study_uid}&includefield=00201206,00201208"
+    parts = {
+        "/viewer": "OHIF",
+        "/app-config.js": "orthanc",
+        query: '"00201208"',  # what Orthanc leaves out where it is not asked as it likes
+    }
+    found = []
+    with httpx.Client(base_url=viewer_url) as client:
+        for path, expected in parts.items():
+            answer = client.get(path)
+            if answer.status_code != httpx.codes.OK or expected not in answer.text:
+                found.append(
+                    f"viewer: {path} answers {answer.status_code} without {expected}"
+                )
+    return found
 
 
 def _own(instances: Iterable[Dataset]) -> list[Dataset]:

@@ -1,4 +1,4 @@
-"""What the sandbox starts, and leaves no trace of: Orthanc, and ``pacsight up``.
+"""What the sandbox starts, and leaves no trace of: Orthanc, ``pacsight up``, OHIF.
 
 Each leads a session of its own, so that Ctrl-C reaches the sandbox alone, which then
 stops them in order. Where the sandbox itself is killed, the kernel ends them. All hold
@@ -47,6 +47,7 @@ class Ports:
     orthanc_dicom: int
     node_dicom: int
     node_http: int
+    viewer: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,9 @@ class Service:
             why = own[0] if own else f"{self.name} ended with exit status {code}"
             raise SandboxError(f"{why}; see {self.log}")
 
-    def await_ready(self, is_ready: Callable[[], bool]) -> None:
+    def await_ready(
+        self, is_ready: Callable[[], bool], *, timeout_s: float = START_TIMEOUT_S
+    ) -> None:
         """Wait until it does its work.
 
         Raises
@@ -74,13 +77,12 @@ class Service:
         SandboxError
             If it ends, or is not ready in time.
         """
-        deadline = time.monotonic() + START_TIMEOUT_S
+        deadline = time.monotonic() + timeout_s
         while not is_ready():
             self.check()
             if time.monotonic() > deadline:
                 raise SandboxError(
-                    f"{self.name} is not ready after {START_TIMEOUT_S:g} s:"
-                    f" see {self.log}"
+                    f"{self.name} is not ready after {timeout_s:g} s: see {self.log}"
                 )
             time.sleep(0.1)
 
@@ -145,6 +147,7 @@ def choose_ports() -> Ports:
         orthanc_dicom=choose(4242),
         node_dicom=choose(11112),
         node_http=choose(8080),
+        viewer=choose(3000),
     )
 
 
@@ -182,6 +185,17 @@ def start_pacsight(config: Path, folder: Path, held: IO[str]) -> Service:
     return _start("pacsight", command, environ, folder / "pacsight.log", held)
 
 
+def start_viewer(folder: Path, ports: Ports, held: IO[str]) -> Service:
+    """Return OHIF beside Orthanc; it ends by itself where OHIF cannot be had."""
+    command = [
+        *(sys.executable, str(REPOSITORY / "deploy" / "viewer.py")),
+        *("--port", str(ports.viewer)),
+        *("--orthanc", f"http://{HOST}:{ports.orthanc_http}"),
+        *("--work", str(folder / "viewer")),
+    ]
+    return _start("OHIF", command, os.environ, folder / "viewer.log", held)
+
+
 def orthanc_answers(ports: Ports) -> bool:
     """Return whether Orthanc answers HTTP."""
     try:
@@ -189,6 +203,11 @@ def orthanc_answers(ports: Ports) -> bool:
             return bool(json.load(answer))
     except (URLError, OSError, ValueError):
         return False
+
+
+def viewer_answers(ports: Ports) -> bool:
+    """Return whether OHIF is served."""
+    return _listens(ports.viewer)
 
 
 def pacsight_answers(ports: Ports, log: Path) -> bool:
@@ -213,12 +232,13 @@ def _start(
             stderr=subprocess.STDOUT,
             start_new_session=True,
             pass_fds=(held.fileno(),),
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - there are no threads yet
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - there are no threads yet
         )
     return Service(name=name, process=process, log=log)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Let the kernel end this process where its parent ends."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+collect_ignore = ["viewer"]
+"""Needs a browser and its driver: `make test-viewer` names the folder."""
 BESIDE_THE_CHECKOUT = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -47,6 +47,8 @@ def test_every_study_gets_its_report(folder: Path) -> None:
     table = said.stdout[said.stdout.index("top finding") :].partition("\n\n")[0]
     assert max(len(line) for line in table.splitlines()) <= WIDTH
     assert f"for each of {STUDIES} studies" in " ".join(said.stdout.split())
+    if "There is no viewer: " not in said.stdout:  # it says why
+        assert _last_link(said.stdout).endswith("&hangingProtocolId=pacsight")
     assert _left(folder) == []
 
 
@@ -105,6 +107,10 @@ def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
     )
+
+
+def _last_link(said: str) -> str:
+    return [word for word in said.split() if word.startswith("http://")][-1]
 
 
 def _await_start(folder: Path) -> None:

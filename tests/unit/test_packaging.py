@@ -19,6 +19,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"dicom_node", "sr_writer", "workers"}
 LOCK = ROOT / "deploy" / "requirements.txt"
+LOCKS = (LOCK, ROOT / "deploy" / "requirements-viewer.txt")
 
 # Run in a fresh interpreter: imports every module of the node and of the report
 # writer but those that are programs, where `absent` cannot be imported, and tells
@@ -234,9 +235,10 @@ def test_the_lock_is_what_is_installed() -> None:
     assert other == {}
 
 
-def test_the_lock_names_no_place_to_fetch_from() -> None:
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+def test_a_lock_names_no_place_to_fetch_from(lock: Path) -> None:
     """Where packages come from is the choice of who installs them."""
-    lines = LOCK.read_text().splitlines()
+    lines = lock.read_text().splitlines()
 
     places = [
         line for line in lines if "://" in line or line.startswith("-") or "@" in line
@@ -245,9 +247,10 @@ def test_the_lock_names_no_place_to_fetch_from() -> None:
     assert places == []
 
 
-def test_every_locked_version_has_hashes() -> None:
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+def test_every_locked_version_has_hashes(lock: Path) -> None:
     """pip refuses a file that is not the one that was locked."""
-    pinned, *rest = re.split(r"^(?=[\w.-]+==)", LOCK.read_text(), flags=re.MULTILINE)[
+    pinned, *rest = re.split(r"^(?=[\w.-]+==)", lock.read_text(), flags=re.MULTILINE)[
         1:
     ]
 
