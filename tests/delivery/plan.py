@@ -1,0 +1,109 @@
+"""What goes wrong, and when: the storm, drawn from a seed before it begins.
+
+Values and pure functions. Processes are ended when so large a share of the deliveries
+has been made, so that a quick machine and a slow one see the same storm; what happens
+to a single connection or instance is drawn when it comes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from random import Random
+from signal import SIGKILL, SIGTERM, Signals
+
+
+class Target(StrEnum):
+    """What can be ended and started again."""
+
+    NODE = "node"
+    ARCHIVE = "archive"
+    """Orthanc, which is sent to by C-STORE."""
+    WEB = "web"
+    """Orthanc, which is sent to by STOW-RS."""
+
+
+class Fate(StrEnum):
+    """What befalls one connection."""
+
+    LATE = "a pause in the middle"
+    DEAF = "stalled: nothing is read any more"
+    MUTE = "stalled: nothing is answered any more"
+    CUT = "cut while something was sent"
+    ANSWER_LOST = "cut before the answer came through"
+    REFUSED = "refused by HTTP: 503, 429, 409"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blow:
+    """A process that is ended, and started again after a while.
+
+    Parameters
+    ----------
+    at
+        Share of the deliveries that are made by then.
+    """
+
+    at: float
+    target: Target
+    how: Signals
+    down_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storm:
+    """How bad it gets.
+
+    Parameters
+    ----------
+    node_kills, archive_stops
+        How often the node is killed, and each Orthanc stopped or killed.
+    longest_down_s
+        How long a process is gone at most.
+    fates
+        How many of all connections meet each fate; the rest goes through.
+    refused, lost
+        How many instances Orthanc refuses by a status of C-STORE; how many it drops
+        although it says that they are stored.
+    """
+
+    seed: int
+    node_kills: int = 4
+    archive_stops: int = 6
+    longest_down_s: float = 3.0
+    fates: Mapping[Fate, float] = field(
+        default_factory=lambda: {
+            Fate.LATE: 0.15,
+            Fate.DEAF: 0.02,
+            Fate.MUTE: 0.02,
+            Fate.CUT: 0.10,
+            Fate.ANSWER_LOST: 0.08,
+            Fate.REFUSED: 0.12,
+        }
+    )
+    refused: float = 0.06
+    lost: float = 0.0
+
+    def blows(self) -> tuple[Blow, ...]:
+        """Return which processes are ended, in order."""
+        random = Random(self.seed)  # noqa: S311 - a test's own dice
+        kills = [SIGKILL] * self.node_kills
+        blows = self._spread(random, Target.NODE, kills)
+        for target in (Target.ARCHIVE, Target.WEB):
+            ends = [(SIGTERM, SIGKILL)[n % 2] for n in range(self.archive_stops)]
+            random.shuffle(ends)
+            blows += self._spread(random, target, ends)
+        return tuple(sorted(blows, key=lambda blow: blow.at))
+
+    def _spread(
+        self, random: Random, target: Target, ends: Sequence[Signals]
+    ) -> list[Blow]:
+        """Return the blows against one target, each in a stretch of its own."""
+        return [
+            Blow(
+                at=(number + random.uniform(0.1, 0.9)) / len(ends),
+                target=target,
+                how=how,
+                down_s=random.uniform(0.1, self.longest_down_s),
+            )
+            for number, how in enumerate(ends)
+        ]
