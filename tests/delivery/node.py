@@ -94,6 +94,11 @@ class Node:
             self._process.wait(timeout=60)
             self._process = None
 
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send it a signal that does not end it."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
     @property
     def _socket(self) -> Path:
         return self.folder / "broker.sock"

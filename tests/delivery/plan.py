@@ -8,8 +8,11 @@ to a single connection or instance is drawn when it comes.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import cycle, islice
 from random import Random
-from signal import SIGKILL, SIGTERM, Signals
+from signal import SIGKILL, SIGSTOP, SIGTERM, Signals
+
+ENDS = (SIGTERM, SIGKILL, SIGSTOP)
 
 
 class Target(StrEnum):
@@ -35,7 +38,7 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blow:
-    """A process that is ended, and started again after a while.
+    """A process that is ended or frozen (SIGSTOP), and goes on after a while.
 
     Parameters
     ----------
@@ -56,9 +59,9 @@ class Storm:
     Parameters
     ----------
     node_kills, archive_stops
-        How often the node is killed, and each Orthanc stopped or killed.
+        How often the node is killed, and each Orthanc stopped, killed or frozen.
     longest_down_s
-        How long a process is gone at most.
+        How long a process is gone at most; four times as long where it is frozen.
     fates
         How many of all connections meet each fate; the rest goes through.
     refused, lost
@@ -68,7 +71,7 @@ class Storm:
 
     seed: int
     node_kills: int = 4
-    archive_stops: int = 6
+    archive_stops: int = 9
     longest_down_s: float = 3.0
     fates: Mapping[Fate, float] = field(
         default_factory=lambda: {
@@ -89,7 +92,7 @@ class Storm:
         kills = [SIGKILL] * self.node_kills
         blows = self._spread(random, Target.NODE, kills)
         for target in (Target.ARCHIVE, Target.WEB):
-            ends = [(SIGTERM, SIGKILL)[n % 2] for n in range(self.archive_stops)]
+            ends = list(islice(cycle(ENDS), self.archive_stops))
             random.shuffle(ends)
             blows += self._spread(random, target, ends)
         return tuple(sorted(blows, key=lambda blow: blow.at))
@@ -103,7 +106,8 @@ class Storm:
                 at=(number + random.uniform(0.1, 0.9)) / len(ends),
                 target=target,
                 how=how,
-                down_s=random.uniform(0.1, self.longest_down_s),
+                down_s=random.uniform(0.1, self.longest_down_s)
+                * (4 if how is SIGSTOP else 1),
             )
             for number, how in enumerate(ends)
         ]

@@ -38,15 +38,25 @@ class Proxy:
         The port on loopback that it forwards to.
     fates
         How many of all connections meet each fate.
+    most_bytes
+        A fate strikes before so much was sent, if so much is sent at all.
     """
 
-    def __init__(self, to: int, *, fates: Mapping[Fate, float], random: Random) -> None:
+    def __init__(
+        self,
+        to: int,
+        *,
+        fates: Mapping[Fate, float],
+        seed: int,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
         self.port = 0
         self.faults: Counter[Fate] = Counter()
         """What it did, as often as it did it."""
         self._to = to
         self._fates = dict(fates)
-        self._random = random
+        self._random = Random(seed)  # noqa: S311 - a test's own dice
+        self._most_bytes = most_bytes
         self._loop = asyncio.new_event_loop()
         self._ended = asyncio.Event()
         self._serving = threading.Event()
@@ -94,7 +104,7 @@ class Proxy:
                 await self._refuse(reader, writer)
             else:
                 await self._forward(reader, writer, fate)
-        except (OSError, EOFError, _Cut):
+        except (OSError, EOFError, _Cut, asyncio.CancelledError):
             pass  # whoever is cut off sees it on the socket
         finally:
             self._open.discard(task)
@@ -116,7 +126,7 @@ class Proxy:
     ) -> None:
         """Forward both ways until one side ends, or the fate says so."""
         far_reader, far_writer = await asyncio.open_connection(LOOPBACK, self._to)
-        most = MOST_ANSWERED if fate is Fate.ANSWER_LOST else MOST_BYTES
+        most = MOST_ANSWERED if fate is Fate.ANSWER_LOST else self._most_bytes
         after = int(FEWEST_BYTES * (most / FEWEST_BYTES) ** self._random.random())
         back = fate is Fate.ANSWER_LOST
         ways = [

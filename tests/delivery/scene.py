@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
-from random import Random
+from signal import SIGCONT, SIGSTOP
 
 from dicom_node.ledger import Ledger
 from tests.delivery.account import Account, compared, ledger_says, outbox_of, progress
@@ -45,17 +45,26 @@ class Scene:
     ledger: Ledger
     storm: Storm
 
-    def up(self, target: Target) -> None:
-        """Start what was ended."""
-        (self.archives.get(target) or self.node).start()
+    def up(self, blow: Blow) -> None:
+        """Let what was struck go on."""
+        if blow.how is SIGSTOP:
+            self._process(blow.target).send_signal(SIGCONT)
+        else:
+            self._process(blow.target).start()
 
     def down(self, blow: Blow) -> None:
-        """End it as the blow says."""
-        (self.archives.get(blow.target) or self.node).end(blow.how)
+        """End or freeze it as the blow says."""
+        if blow.how is SIGSTOP:
+            self._process(blow.target).send_signal(SIGSTOP)
+        else:
+            self._process(blow.target).end(blow.how)
+
+    def _process(self, target: Target) -> Node | UnrulyOrthanc:
+        return self.archives.get(target) or self.node
 
     def faults(self, blows: Sequence[Blow]) -> Counter[str]:
         """Return what went wrong on purpose, and how often."""
-        faults = Counter(f"{b.target}: ended by {b.how.name}" for b in blows)
+        faults = Counter(f"{b.target}: {b.how.name}" for b in blows)
         for target, proxy in self.proxies.items():
             faults += Counter({f"{target}: {f}": n for f, n in proxy.faults.items()})
         for target, archive in self.archives.items():
@@ -114,14 +123,13 @@ def _scene(storm: Storm, folder: Path, *, batch_size: int) -> Iterator[Scene]:
         )
         for target in (Target.ARCHIVE, Target.WEB)
     }
+    ports = {
+        Target.ARCHIVE: archives[Target.ARCHIVE].dicom_port,
+        Target.WEB: archives[Target.WEB].http_port,
+    }
     proxies = {
-        target: Proxy(to, fates=_fates(storm, target), random=Random(storm.seed + n))  # noqa: S311 - a test's own dice
-        for n, (target, to) in enumerate(
-            {
-                Target.ARCHIVE: archives[Target.ARCHIVE].dicom_port,
-                Target.WEB: archives[Target.WEB].http_port,
-            }.items()
-        )
+        target: Proxy(to, fates=_fates(storm, target), seed=storm.seed + number)
+        for number, (target, to) in enumerate(ports.items())
     }
     with ExitStack() as stack:
         stack.enter_context(node.broker())
@@ -199,23 +207,24 @@ def _deliver(scene: Scene, results: int, show: Show) -> list[Blow]:
 
 
 class _Siege:
-    """Ends processes when their time has come, and starts them again."""
+    """Strikes processes when their time has come, and lets them go on."""
 
     def __init__(self, scene: Scene) -> None:
         self.struck: list[Blow] = []
         self._scene = scene
         self._left = list(scene.storm.blows())
-        self._down: dict[Target, float] = {}
+        self._down: dict[Target, tuple[float, Blow]] = {}
 
     def go_on(self, share: float) -> None:
         """Do what is due, now that so large a share of the deliveries is made."""
-        for target in [t for t, at in self._down.items() if at <= time.monotonic()]:
-            del self._down[target]
-            self._scene.up(target)
+        for until, blow in list(self._down.values()):
+            if until <= time.monotonic():
+                del self._down[blow.target]
+                self._scene.up(blow)
         for blow in self._due(share):
             self._left.remove(blow)
             self._scene.down(blow)
-            self._down[blow.target] = time.monotonic() + blow.down_s
+            self._down[blow.target] = time.monotonic() + blow.down_s, blow
             self.struck.append(blow)
 
     def _due(self, share: float) -> list[Blow]:

@@ -97,6 +97,11 @@ class Orthanc:
         """End it as a power cut would."""
         self.end(signal.SIGKILL)
 
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send it a signal that does not end it."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
     def clear(self) -> None:
         """Forget every patient that it holds."""
         OrthancApiClient(self.url).delete_all_content()

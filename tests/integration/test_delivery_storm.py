@@ -1,17 +1,25 @@
 """The short form of ``make test-delivery``: a few results, the same storm."""
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
-from signal import SIGKILL, SIGTERM
+from signal import SIGKILL
 
 import pytest
+from pydicom import dcmread
 
+from dicom_node.deliver import destination
+from dicom_node.domain import Sha256
+from dicom_node.outgoing import Outgoing, Verdict
 from tests.delivery.account import compared
 from tests.delivery.archives import Held, python_plugin
-from tests.delivery.plan import Fate, Storm, Target
+from tests.delivery.plan import ENDS, Fate, Storm, Target
+from tests.delivery.proxy import Proxy
 from tests.delivery.scene import weather
+from tests.peers import QUICK, StorePeer, outgoing
 
 RESULTS = 8
 STORM = Storm(
@@ -52,10 +60,10 @@ def test_no_result_is_lost_or_doubled_in_a_storm(tmp_path: Path) -> None:
     assert account.ledger.deliveries == {"delivered": 4 * RESULTS}
     assert account.is_right
     # and it was a storm
-    assert account.faults["node: ended by SIGKILL"] == 1
+    assert account.faults["node: SIGKILL"] == 1
     for archive in ("archive", "web"):
-        assert account.faults[f"{archive}: ended by SIGTERM"] == 1
-        assert account.faults[f"{archive}: ended by SIGKILL"] == 1
+        assert account.faults[f"{archive}: SIGTERM"] == 1
+        assert account.faults[f"{archive}: SIGKILL"] == 1
     assert any(fault.startswith("archive: refused 0x") for fault in account.faults)
     assert account.ledger.attempts_most > 1
 
@@ -67,8 +75,33 @@ def test_a_seed_is_a_storm() -> None:
     assert [b.at for b in storm.blows()] == sorted(b.at for b in storm.blows())
     assert {(b.target, b.how) for b in storm.blows()} == {
         (Target.NODE, SIGKILL),
-        *((t, how) for t in (Target.ARCHIVE, Target.WEB) for how in (SIGTERM, SIGKILL)),
+        *((t, how) for t in (Target.ARCHIVE, Target.WEB) for how in ENDS),
     }
+
+
+def test_a_peer_that_reads_nothing_any_more_is_given_up(tmp_path: Path) -> None:
+    """A frozen archive, its connection alive, does not hold the outbox up for ever."""
+    parcel = large(outgoing(tmp_path), 16_000_000)
+    with StorePeer().running() as pacs:
+        network = Proxy(pacs.port, fates={Fate.DEAF: 1.0}, seed=1, most_bytes=1_000_000)
+        network.start()
+        peer = pacs.peer(port=network.port)
+        begun = time.monotonic()
+        (outcome,) = destination(peer, QUICK).deliver([parcel])
+        took_s = time.monotonic() - begun
+        network.stop()
+    assert network.faults[Fate.DEAF] == 1
+    assert outcome.verdict is Verdict.RETRY
+    assert took_s < 3 * QUICK.dimse_timeout_s  # the peer itself ends it after 10 s
+
+
+def large(parcel: Outgoing, size: int) -> Outgoing:
+    """Return the object with so much in it that no socket's buffers hold it."""
+    dataset = dcmread(parcel.path)
+    dataset.EncapsulatedDocument = bytes(size)
+    dataset.save_as(parcel.path, enforce_file_format=True)
+    content = parcel.path.read_bytes()
+    return replace(parcel, sha256=Sha256(sha256(content).hexdigest()))
 
 
 def held(number: int) -> Held:
