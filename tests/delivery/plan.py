@@ -12,7 +12,7 @@ from itertools import cycle, islice
 from random import Random
 from signal import SIGKILL, SIGSTOP, SIGTERM, Signals
 
-ENDS = (SIGTERM, SIGKILL, SIGSTOP)
+ENDS = (SIGKILL, SIGTERM, SIGSTOP)
 
 
 class Target(StrEnum):
@@ -62,6 +62,8 @@ class Storm:
         How often the node is killed, and each Orthanc stopped, killed or frozen.
     longest_down_s
         How long a process is gone at most; four times as long where it is frozen.
+    retry_cap_s
+        How long the node waits at most before it tries again.
     fates
         How many of all connections meet each fate; the rest goes through.
     refused, lost
@@ -73,6 +75,7 @@ class Storm:
     node_kills: int = 4
     archive_stops: int = 9
     longest_down_s: float = 3.0
+    retry_cap_s: float = 2.0
     fates: Mapping[Fate, float] = field(
         default_factory=lambda: {
             Fate.LATE: 0.15,

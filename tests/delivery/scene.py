@@ -141,7 +141,7 @@ def _scene(storm: Storm, folder: Path, *, batch_size: int) -> Iterator[Scene]:
         for archive in archives.values():
             stack.callback(archive.kill)
         stack.callback(node.kill)
-        node.settings = _settings(proxies, batch_size=batch_size)
+        node.settings = _settings(proxies, storm, batch_size=batch_size)
         yield Scene(node, archives, proxies, ledger, storm)
 
 
@@ -150,9 +150,9 @@ def _fates(storm: Storm, target: Target) -> dict[Fate, float]:
     return {f: n for f, n in storm.fates.items() if over_http or f != Fate.REFUSED}
 
 
-def _settings(proxies: Mapping[Target, Proxy], *, batch_size: int) -> str:
+def _settings(proxies: Mapping[Target, Proxy], storm: Storm, *, batch_size: int) -> str:
     peer = '[[peers]]\nname = "{}"\nrights = ["destination"]\n'
-    retry = "[peers.retry]\nfirst_s = 0.2\ncap_s = 2.0\n"
+    retry = f"[peers.retry]\nfirst_s = 0.2\ncap_s = {storm.retry_cap_s}\n"
     dicomweb = f"http://127.0.0.1:{proxies[Target.WEB].port}/dicom-web"
     return (
         f"[delivery]\nbatch_size = {batch_size}\n"
