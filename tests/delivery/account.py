@@ -1,7 +1,7 @@
 """What became of every object: the outbox, the ledger and the archives compared."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -10,9 +10,10 @@ from statistics import median
 from pydicom import dcmread
 from sqlalchemy import func, select
 
+from dicom_node.domain import ObjectKind
 from dicom_node.ledger import Ledger
 from dicom_node.ledger.outbox import DELIVERED
-from dicom_node.ledger.tables import artefact, delivery, job, revision, study
+from dicom_node.ledger.tables import artefact, delivery, event, job, revision, study
 from dicom_node.lifecycle import State
 from tests.delivery.archives import Held
 from tests.delivery.plan import Target
@@ -80,6 +81,13 @@ class Holdings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Own(Held):
+    """An object as it lies in the outbox."""
+
+    kind: ObjectKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ledgers:
     """What the ledger says in the end.
 
@@ -89,20 +97,26 @@ class Ledgers:
         How many are in each state.
     verified
         How many deliveries were confirmed in each way.
+    lost
+        How often an archive did not have what it had called stored.
     """
 
     studies: Mapping[str, int]
     deliveries: Mapping[str, int]
+    verified: Mapping[str, int]
+    lost: int
     attempts_median: float
     attempts_most: int
 
     @property
     def is_right(self) -> bool:
-        """Return whether all is delivered, and every study is done."""
-        return set(self.studies) == {State.DONE} and set(self.deliveries) == {DELIVERED}
+        """Return whether all is delivered and verified, and every study is done."""
+        settled = set(self.studies), set(self.deliveries)
+        unseen = [way for way in self.verified if way.endswith(": not")]
+        return settled == ({State.DONE}, {DELIVERED}) and not unseen
 
 
-def compared(outbox: Collection[Held], held: Iterable[Held]) -> Holdings:
+def compared(outbox: Sequence[Held], held: Iterable[Held]) -> Holdings:
     """Return how an archive's instances compare with those of the outbox."""
     by_uid: dict[str, list[Held]] = {one.sop_instance_uid: [] for one in outbox}
     strange = 0
@@ -134,7 +148,7 @@ def _verdict(own: Held, found: list[Held]) -> str:
     return "stored" if one.data_set == own.data_set else "different"
 
 
-def outbox_of(ledger: Ledger, folder: Path) -> Iterator[Held]:
+def outbox_of(ledger: Ledger, folder: Path) -> Iterator[Own]:
     """Yield every object that the ledger knows, read from the outbox's folder."""
     query = select(artefact, study.c.study_uid).select_from(
         artefact.join(job).join(revision).join(study)
@@ -145,7 +159,8 @@ def outbox_of(ledger: Ledger, folder: Path) -> Iterator[Held]:
         content = (folder / row.path).read_bytes()
         header = dcmread(folder / row.path, specific_tags=["PatientID"])
         assert sha256(content).hexdigest() == row.sha256, "the outbox was changed"
-        yield Held(
+        yield Own(
+            kind=ObjectKind(row.kind),
             sop_instance_uid=row.sop_instance_uid,
             study_uid=row.study_uid,
             patient_id=str(header.PatientID),
@@ -156,19 +171,19 @@ def outbox_of(ledger: Ledger, folder: Path) -> Iterator[Held]:
 def ledger_says(ledger: Ledger) -> Ledgers:
     """Return what the ledger says of studies and deliveries."""
     with ledger.read() as tx:
-        studies = tx.execute(
-            select(study.c.state, func.count()).group_by(study.c.state)
-        ).all()
-        deliveries = tx.execute(
-            select(delivery.c.state, func.count()).group_by(delivery.c.state)
-        ).all()
         attempts = tx.execute(select(delivery.c.attempts)).scalars().all()
-    return Ledgers(
-        studies=dict(studies),
-        deliveries=dict(deliveries),
-        attempts_median=median(attempts),
-        attempts_most=max(attempts),
-    )
+        ways = tx.execute(select(delivery.c.destination, delivery.c.verified))
+        verified = Counter(f"{where}: {how or 'not'}" for where, how in ways)
+        return Ledgers(
+            studies=Counter(tx.execute(select(study.c.state)).scalars()),
+            deliveries=Counter(tx.execute(select(delivery.c.state)).scalars()),
+            verified=dict(sorted(verified.items())),
+            lost=tx.execute(
+                select(func.count()).where(event.c.kind == "lost")
+            ).scalar_one(),
+            attempts_median=median(attempts),
+            attempts_most=max(attempts),
+        )
 
 
 def progress(ledger: Ledger) -> tuple[int, int]:

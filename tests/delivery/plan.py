@@ -23,6 +23,11 @@ class Target(StrEnum):
     """Orthanc, which is sent to by C-STORE."""
     WEB = "web"
     """Orthanc, which is sent to by STOW-RS."""
+    REST = "rest"
+    """Orthanc, which is sent reports alone, by its REST API."""
+
+
+ARCHIVES = (Target.ARCHIVE, Target.WEB, Target.REST)
 
 
 class Fate(StrEnum):
@@ -87,14 +92,14 @@ class Storm:
         }
     )
     refused: float = 0.06
-    lost: float = 0.0
+    lost: float = 0.04
 
     def blows(self) -> tuple[Blow, ...]:
         """Return which processes are ended, in order."""
         random = Random(self.seed)  # noqa: S311 - a test's own dice
         kills = [SIGKILL] * self.node_kills
         blows = self._spread(random, Target.NODE, kills)
-        for target in (Target.ARCHIVE, Target.WEB):
+        for target in ARCHIVES:
             ends = list(islice(cycle(ENDS), self.archive_stops))
             random.shuffle(ends)
             blows += self._spread(random, target, ends)

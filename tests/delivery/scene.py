@@ -1,13 +1,13 @@
-"""Delivering in a storm: the node, two archives, a bad network, and what came of it.
+"""Delivering in a storm: the node, three archives, a bad network, and what came of it.
 
-One Orthanc is sent to by C-STORE, the other one by STOW-RS, each through a proxy. The
-storm's blows fall while the node delivers; then all of it ends, the archives by a power
+One Orthanc is sent to by C-STORE, one by STOW-RS, one by Orthanc's own REST API, each
+through a proxy; the first reports on storage commitment to the node itself. The storm's blows fall while the node delivers; then all of it ends, the archives by a power
 cut, and what they hold is compared with the outbox.
 """
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,11 +16,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP
 
+from dicom_node.domain import ObjectKind
 from dicom_node.ledger import Ledger
 from tests.delivery.account import Account, compared, ledger_says, outbox_of, progress
 from tests.delivery.archives import Held, UnrulyOrthanc, orthanc_binary
 from tests.delivery.node import Node
-from tests.delivery.plan import Blow, Fate, Storm, Target
+from tests.delivery.plan import ARCHIVES, Blow, Fate, Storm, Target
 from tests.delivery.proxy import Proxy
 from tests.delivery.results import KINDS, concluded
 from tests.integration.conftest import free_port
@@ -30,6 +31,13 @@ PATIENCE_S = 180.0
 POLL_S = 0.1
 PROCESSES = 2
 """That compose, before the storm."""
+
+WANTED: Mapping[Target, Collection[ObjectKind]] = {
+    Target.ARCHIVE: KINDS,
+    Target.WEB: KINDS,
+    Target.REST: (ObjectKind.REPORT,),
+}
+"""What is sent to each archive."""
 
 Show = Callable[[str, int, int], None]
 """Is told what is being done, how much of it is done, and how much there is."""
@@ -101,7 +109,12 @@ def weather(
         return Account(
             seed=storm.seed,
             results=results,
-            archives={target: compared(outbox, held[target]) for target in held},
+            archives={
+                target: compared(
+                    [one for one in outbox if one.kind in WANTED[target]], held[target]
+                )
+                for target in ARCHIVES
+            },
             ledger=ledger_says(scene.ledger),
             faults=dict(sorted(faults.items())),
             delivering_s=delivering_s,
@@ -121,15 +134,15 @@ def _scene(storm: Storm, folder: Path, *, batch_size: int) -> Iterator[Scene]:
             refused=storm.refused,
             lost=storm.lost,
         )
-        for target in (Target.ARCHIVE, Target.WEB)
-    }
-    ports = {
-        Target.ARCHIVE: archives[Target.ARCHIVE].dicom_port,
-        Target.WEB: archives[Target.WEB].http_port,
+        for target in ARCHIVES
     }
     proxies = {
-        target: Proxy(to, fates=_fates(storm, target), seed=storm.seed + number)
-        for number, (target, to) in enumerate(ports.items())
+        target: Proxy(
+            archive.dicom_port if target is Target.ARCHIVE else archive.http_port,
+            fates=_fates(storm, target),
+            seed=storm.seed + number,
+        )
+        for number, (target, archive) in enumerate(archives.items())
     }
     with ExitStack() as stack:
         stack.enter_context(node.broker())
@@ -146,22 +159,33 @@ def _scene(storm: Storm, folder: Path, *, batch_size: int) -> Iterator[Scene]:
 
 
 def _fates(storm: Storm, target: Target) -> dict[Fate, float]:
-    over_http = target is Target.WEB
+    over_http = target is not Target.ARCHIVE
     return {f: n for f, n in storm.fates.items() if over_http or f != Fate.REFUSED}
 
 
 def _settings(proxies: Mapping[Target, Proxy], storm: Storm, *, batch_size: int) -> str:
-    peer = '[[peers]]\nname = "{}"\nrights = ["destination"]\n'
-    retry = f"[peers.retry]\nfirst_s = 0.2\ncap_s = {storm.retry_cap_s}\n"
-    dicomweb = f"http://127.0.0.1:{proxies[Target.WEB].port}/dicom-web"
+    ports = {target: proxy.port for target, proxy in proxies.items()}
+    ways = {
+        Target.ARCHIVE: (
+            f'aet = "ORTHANC"\nhost = "127.0.0.1"\nport = {ports[Target.ARCHIVE]}\n'
+        ),
+        Target.WEB: (
+            'via = "stow"\n'
+            f'dicomweb = "http://127.0.0.1:{ports[Target.WEB]}/dicom-web"\n'
+        ),
+        Target.REST: (
+            f'via = "orthanc"\northanc = "http://127.0.0.1:{ports[Target.REST]}"\n'
+            f'objects = ["{ObjectKind.REPORT}"]\n'
+        ),
+    }
+    peers = (
+        f'[[peers]]\nname = "{target}"\nrights = ["destination"]\n{way}'
+        f"[peers.retry]\nfirst_s = 0.2\ncap_s = {storm.retry_cap_s}\n"
+        for target, way in ways.items()
+    )
     return (
         f"[delivery]\nbatch_size = {batch_size}\n"
-        + peer.format(Target.ARCHIVE)
-        + f'aet = "ORTHANC"\nhost = "127.0.0.1"\nport = {proxies[Target.ARCHIVE].port}\n'
-        + retry
-        + peer.format(Target.WEB)
-        + f'via = "stow"\ndicomweb = "{dicomweb}"\n'
-        + retry
+        "commitment_patience_s = 2.0\nverify_age_s = 4.0\n" + "".join(peers)
     )
 
 
@@ -193,7 +217,7 @@ def _deliver(scene: Scene, results: int, show: Show) -> list[Blow]:
         archive.start()
     scene.node.start()
     siege = _Siege(scene)
-    wanted = results * len(KINDS) * len(scene.archives)
+    wanted = results * sum(len(kinds) for kinds in WANTED.values())
     done, made, since = 0, 0, time.monotonic()
     while done < results and time.monotonic() < since + PATIENCE_S:
         before = made

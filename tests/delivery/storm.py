@@ -1,8 +1,9 @@
 """1,000 results are delivered to Orthanc in a storm: none lost, none doubled, all alike.
 
-Real everything: reports and pages as a worker leaves them, a real ``pacsight node``, two
-Orthancs, one sent to by C-STORE, one by STOW-RS. Meanwhile all three are killed, stopped
-and started; Orthanc refuses; connections are late, stall, and are cut. In the end what
+Real everything: reports and pages as a worker leaves them, a real ``pacsight node``,
+three Orthancs, sent to by C-STORE, by STOW-RS, and (reports alone) by Orthanc's REST
+API. Meanwhile all four are killed, stopped, frozen and started; Orthanc refuses, and
+loses what it called stored; connections are late, stall, and are cut. In the end what
 the archives hold is compared with the outbox. ``python tests/delivery/storm.py``.
 """
 
@@ -37,7 +38,7 @@ def table(account: Account) -> str:
     """Return the account for people."""
     lines = [
         f"{account.results} results, a report and a page each; seed {account.seed}",
-        f"{'':<28}{'archive (C-STORE)':>18}{'web (STOW-RS)':>18}",
+        f"{'':<28}{'by C-STORE':>12}{'STOW-RS':>12}{'REST':>12}",
     ]
     for what in (
         "objects",
@@ -49,12 +50,14 @@ def table(account: Account) -> str:
         "strange",
     ):
         counts = [getattr(account.archives[t], what) for t in account.archives]
-        lines.append(f"  {what:<26}" + "".join(f"{n:>18}" for n in counts))
+        lines.append(f"  {what:<26}" + "".join(f"{n:>12}" for n in counts))
     ledger = account.ledger
     lines += [
         "the ledger",
         f"  studies                     {_counts(ledger.studies)}",
         f"  deliveries                  {_counts(ledger.deliveries)}",
+        f"  found lost, and sent again  {ledger.lost}",
+        *(f"  verified, {way:<16}  {n}" for way, n in ledger.verified.items()),
         f"  attempts, median and most   {ledger.attempts_median:g}, {ledger.attempts_most}",
         "what went wrong on purpose",
         *(f"  {fault:<58}{count:>6}" for fault, count in account.faults.items()),

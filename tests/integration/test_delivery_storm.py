@@ -16,7 +16,7 @@ from dicom_node.domain import Sha256
 from dicom_node.outgoing import Outgoing, Verdict
 from tests.delivery.account import compared
 from tests.delivery.archives import Held, python_plugin
-from tests.delivery.plan import ENDS, Fate, Storm, Target
+from tests.delivery.plan import ARCHIVES, ENDS, Fate, Storm, Target
 from tests.delivery.proxy import Proxy
 from tests.delivery.scene import weather
 from tests.peers import QUICK, StorePeer, outgoing
@@ -30,6 +30,7 @@ STORM = Storm(
     retry_cap_s=0.4,
     fates={Fate.LATE: 0.1, Fate.CUT: 0.2, Fate.ANSWER_LOST: 0.1, Fate.REFUSED: 0.1},
     refused=0.25,
+    lost=0.15,
 )
 
 
@@ -48,19 +49,22 @@ def unruly(orthanc_binary: str) -> None:
 def test_no_result_is_lost_or_doubled_in_a_storm(tmp_path: Path) -> None:
     """Node and Orthancs are killed meanwhile: each object is there once, as it was."""
     account = weather(STORM, tmp_path, results=RESULTS, batch_size=4, processes=1)
-    assert account.archives.keys() == {Target.ARCHIVE, Target.WEB}
-    for holdings in account.archives.values():
-        assert (holdings.stored, holdings.objects) == (2 * RESULTS, 2 * RESULTS)
-        assert holdings.is_right
+    assert {target: h.stored for target, h in account.archives.items()} == {
+        Target.ARCHIVE: 2 * RESULTS,
+        Target.WEB: 2 * RESULTS,
+        Target.REST: RESULTS,
+    }
+    assert all(holdings.is_right for holdings in account.archives.values())
     assert account.ledger.studies == {"done": RESULTS}
-    assert account.ledger.deliveries == {"delivered": 4 * RESULTS}
+    assert account.ledger.deliveries == {"delivered": 5 * RESULTS}
     assert account.is_right
     # and it was a storm
     assert account.faults["node: SIGKILL"] == 1
-    for archive in ("archive", "web"):
+    for archive in ARCHIVES:
         assert account.faults[f"{archive}: SIGKILL"] == 1
     assert any(fault.startswith("archive: refused 0x") for fault in account.faults)
     assert account.ledger.attempts_most > 1
+    assert account.ledger.lost > 0
 
 
 def test_a_seed_is_a_storm() -> None:
@@ -70,7 +74,7 @@ def test_a_seed_is_a_storm() -> None:
     assert [b.at for b in storm.blows()] == sorted(b.at for b in storm.blows())
     assert {(b.target, b.how) for b in storm.blows()} == {
         (Target.NODE, SIGKILL),
-        *((t, how) for t in (Target.ARCHIVE, Target.WEB) for how in ENDS),
+        *((target, how) for target in ARCHIVES for how in ENDS),
     }
 
 
