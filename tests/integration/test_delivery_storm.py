@@ -1,6 +1,8 @@
 """The short form of ``make test-delivery``: a few results, the same storm."""
 
 import os
+import socket
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,12 +16,14 @@ from pydicom import dcmread
 from dicom_node.deliver import destination
 from dicom_node.domain import Sha256
 from dicom_node.outgoing import Outgoing, Verdict
+from dicom_node.peers import Peer, Right, Via
+from dicom_node.verification import Found
 from tests.delivery.account import compared
 from tests.delivery.archives import Held, python_plugin
 from tests.delivery.plan import ARCHIVES, ENDS, Fate, Storm, Target
 from tests.delivery.proxy import Proxy
 from tests.delivery.scene import weather
-from tests.peers import QUICK, StorePeer, outgoing
+from tests.peers import LOOPBACK, QUICK, StorePeer, outgoing
 
 RESULTS = 8
 STORM = Storm(
@@ -101,6 +105,45 @@ def large(parcel: Outgoing, size: int) -> Outgoing:
     dataset.save_as(parcel.path, enforce_file_format=True)
     content = parcel.path.read_bytes()
     return replace(parcel, sha256=Sha256(sha256(content).hexdigest()))
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n[{", Found.UNREACHABLE),
+        (b"HTTP/1.1 200 OK\r\nContent-Le", Found.UNREACHABLE),
+        (b"", Found.UNREACHABLE),
+        (
+            b"HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\n\r\n",
+            Found.UNABLE,
+        ),
+    ],
+)
+def test_an_answer_that_is_cut_short_is_no_answer(
+    tmp_path: Path, answer: bytes, found: Found
+) -> None:
+    """An Orthanc killed in the middle of its answer is asked again; a login page not."""
+    parcel = outgoing(tmp_path)
+    with socket.create_server((LOOPBACK, 0)) as listening:
+        server = threading.Thread(target=answer_once, args=(listening, answer))
+        server.start()
+        peer = Peer(
+            name="rest",
+            via=Via.ORTHANC,
+            orthanc=f"http://{LOOPBACK}:{listening.getsockname()[1]}",
+            rights=frozenset({Right.DESTINATION}),
+        )
+        (finding,) = destination(peer, QUICK).verify([parcel])
+        server.join()
+    assert finding.found is found
+
+
+def answer_once(listening: socket.socket, answer: bytes) -> None:
+    """Take one request, answer so much, and close the connection."""
+    connection, _ = listening.accept()
+    with connection:
+        connection.recv(65536)
+        connection.sendall(answer)
 
 
 def held(number: int) -> Held:
