@@ -71,9 +71,13 @@ class Storm:
         How long the node waits at most before it tries again.
     fates
         How many of all connections meet each fate; the rest goes through.
+    verify_age_s
+        How long an archive may fail to find what it called stored, or to answer.
     refused, lost
         How many instances Orthanc refuses by a status of C-STORE; how many it drops
         although it says that they are stored.
+    forgetful
+        Which archives do that.
     """
 
     seed: int
@@ -81,6 +85,7 @@ class Storm:
     archive_stops: int = 9
     longest_down_s: float = 3.0
     retry_cap_s: float = 2.0
+    verify_age_s: float = 60.0
     fates: Mapping[Fate, float] = field(
         default_factory=lambda: {
             Fate.LATE: 0.15,
@@ -93,6 +98,7 @@ class Storm:
     )
     refused: float = 0.06
     lost: float = 0.04
+    forgetful: tuple[Target, ...] = ARCHIVES
 
     def blows(self) -> tuple[Blow, ...]:
         """Return which processes are ended, in order."""

@@ -132,7 +132,7 @@ def _scene(storm: Storm, folder: Path, *, batch_size: int) -> Iterator[Scene]:
             modalities={"PACSIGHT": node.dicom_port},
             seed=storm.seed,
             refused=storm.refused,
-            lost=storm.lost,
+            lost=storm.lost if target in storm.forgetful else 0.0,
         )
         for target in ARCHIVES
     }
@@ -185,7 +185,8 @@ def _settings(proxies: Mapping[Target, Proxy], storm: Storm, *, batch_size: int)
     )
     return (
         f"[delivery]\nbatch_size = {batch_size}\n"
-        "commitment_patience_s = 2.0\nverify_age_s = 4.0\n" + "".join(peers)
+        f"commitment_patience_s = 2.0\nverify_age_s = {storm.verify_age_s}\n"
+        + "".join(peers)
     )
 
 
