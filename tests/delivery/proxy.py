@@ -210,7 +210,7 @@ def _too_many(_body: bytes, _content_type: str) -> Response:
 
 def _conflict(body: bytes, content_type: str) -> Response:
     """Return that none of the instances is stored, for want of room (PS3.18 10.5.3)."""
-    if not body:
+    if not content_type.startswith("multipart/"):
         return _unavailable(body, content_type)
     uids = instance_uids(split_multipart(body, content_type))
     return stored([], failed=dict.fromkeys(uids, OUT_OF_RESOURCES))
