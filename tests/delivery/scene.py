@@ -26,8 +26,9 @@ from tests.delivery.proxy import Proxy
 from tests.delivery.results import KINDS, concluded
 from tests.integration.conftest import free_port
 
-PATIENCE_S = 180.0
-"""So long nothing at all may be delivered before the run is given up."""
+PATIENCE_S = 400.0
+"""So long nothing at all may be delivered before the run is given up: longer than the
+node waits at most before it asks again for what was sent (300 s)."""
 POLL_S = 0.1
 PROCESSES = 2
 """That compose, before the storm."""
