@@ -10,6 +10,9 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 # How many processes share the tests. A file's tests stay together: so do its services.
 JOBS ?= 2
+# How many results `make test-delivery` delivers, and the seed of its storm; empty: another one each time.
+RESULTS ?= 1000
+SEED ?=
 # More words for pytest, e.g. make test PYTEST_ARGS="-k spool -x"
 PYTEST_ARGS ?=
 
@@ -19,7 +22,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 export PYTHON
 
-.PHONY: help sandbox test test-full test-viewer bench bench-model evaluate-demo lint format lock clean \
+.PHONY: help sandbox test test-full test-viewer test-delivery bench bench-model evaluate-demo lint format lock clean \
   setup system-sandbox system-test system-viewer torch
 .NOTPARALLEL:
 
@@ -38,6 +41,9 @@ test-full: system-test setup lint ## all tests, the slow ones too
 
 test-viewer: system-viewer setup .venv/.viewer ## what a radiologist sees of the results, in OHIF in a browser
 	$(BIN)/pytest tests/viewer $(PYTEST_ARGS)
+
+test-delivery: system-test setup ## 1,000 results to Orthancs that stop, refuse and lose, over a bad network; some 10 minutes, 15 GB of disk
+	@$(BIN)/python tests/delivery/storm.py --results $(RESULTS) $(if $(SEED),--seed $(SEED))
 
 bench: system-test setup ## speed and memory, beside peers measured in the same run
 	@for bench in tests/benchmarks/[!_]*.py; do $(BIN)/python "$$bench"; done

@@ -417,7 +417,7 @@ class StowPeer:
         files = split_multipart(body, request.headers["content-type"])
         self.posted.append(files)
         self.headers.append(dict(request.headers))
-        uids = [str(dcmread(BytesIO(file)).SOPInstanceUID) for file in files]
+        uids = instance_uids(files)
         return self.answer(uids) if self.answer else stored(uids)
 
     async def _get(self, request: Request) -> Response:
@@ -461,6 +461,11 @@ def _reference(uid: str) -> Dataset:
     item.ReferencedSOPClassUID = Comprehensive3DSRStorage
     item.ReferencedSOPInstanceUID = uid
     return item
+
+
+def instance_uids(files: Sequence[bytes]) -> list[str]:
+    """Return the SOP Instance UIDs of these Part 10 files."""
+    return [str(dcmread(BytesIO(file)).SOPInstanceUID) for file in files]
 
 
 def split_multipart(body: bytes, content_type: str) -> list[bytes]:

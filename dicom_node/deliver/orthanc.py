@@ -51,12 +51,19 @@ class Client(OrthancApiClient):  # type: ignore[misc]
             If it is not one of success, or does not come.
         """
         call = self.post if method == "POST" else self.get
-        answered: requests.Response | None = call(
-            path, timeout=self._timeout_s, **given
-        )
-        if answered is None:  # the library's word for a redirection
-            raise orthanc.HttpError(http_status_code=302)
+        answered: requests.Response = call(path, timeout=self._timeout_s, **given)
+        if not answered.content and "Content-Length" not in answered.headers:
+            raise orthanc.ConnectionError(url=path)  # cut short in its headers
         return answered
+
+    def _translate_exception(
+        self, request_exception: requests.RequestException, url: str
+    ) -> None:
+        """Raise what the library has for it; for an answer cut short it has nothing."""
+        if isinstance(request_exception, requests.TooManyRedirects):
+            raise orthanc.HttpError(http_status_code=302) from request_exception
+        super()._translate_exception(request_exception, url)
+        raise orthanc.ConnectionError(url=url) from request_exception
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,11 +91,16 @@ class Orthanc:
 
     def stop(self) -> None:
         """Stop it as an operator would."""
-        self._end(signal.SIGTERM)
+        self.end(signal.SIGTERM)
 
     def kill(self) -> None:
         """End it as a power cut would."""
-        self._end(signal.SIGKILL)
+        self.end(signal.SIGKILL)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send it a signal that does not end it."""
+        if self._process is not None:
+            self._process.send_signal(number)
 
     def clear(self) -> None:
         """Forget every patient that it holds."""
@@ -144,7 +149,8 @@ class Orthanc:
         except (URLError, OSError):
             return False
 
-    def _end(self, with_signal: signal.Signals) -> None:
+    def end(self, with_signal: signal.Signals) -> None:
+        """End it by a signal."""
         if self._process is None:
             return
         self._process.send_signal(with_signal)
