@@ -88,7 +88,7 @@ class Settling:
             case Step.RESEND:
                 self._resend(tx, due, detail)
             case Step.DEAD:
-                self._give_up(tx, key, detail)
+                self._disprove(tx, key, detail)
 
     def _retry(self, tx: Tx, due: DueDelivery, outcome: Outcome) -> None:
         attempts = due.attempts + 1
@@ -110,7 +110,7 @@ class Settling:
         until = self._next(max(due.attempts, 1), doubtful)
         if until is None:
             detail = f"sent {due.attempts} times, never kept: {detail}"
-            self._give_up(tx, due.delivery, detail)
+            self._disprove(tx, due.delivery, detail)
             return
         now = self.clock()
         outbox.lost(tx, due.delivery, detail=detail, now=now, until=until)
@@ -127,6 +127,10 @@ class Settling:
 
     def _give_up(self, tx: Tx, key: int, detail: str) -> None:
         outbox.give_up(tx, key, detail=detail, now=self.clock())
+        log.warning("delivery_given_up", peer=self.peer.name, detail=detail)
+
+    def _disprove(self, tx: Tx, key: int, detail: str) -> None:
+        outbox.disprove(tx, key, detail=detail, now=self.clock())
         log.warning("delivery_given_up", peer=self.peer.name, detail=detail)
 
 

@@ -53,6 +53,8 @@ def verify(
     contexts = [build_context(commitment.PUSH_MODEL)] if to_commit else []
     if _finds_by_dimse(peer):
         contexts.append(build_context(STUDY_ROOT_FIND))
+    by_web = bool(peer.dicomweb) and peer.verify is not Verify.COMMITMENT
+    no_way: PacsightError = Permanent(f"{peer.name}: it offers {_missing(peer)}")
     try:
         if contexts:
             with association(peer, caller, contexts, handlers=inbox.handlers) as assoc:
@@ -60,14 +62,12 @@ def verify(
     except NothingAcceptedError:
         pass  # what is left is asked for by QIDO-RS, or not at all
     except PacsightError as error:
-        yield from (cannot_say(one, error) for one in (*to_commit, *to_find))
-        return
+        no_way, by_web = error, by_web and isinstance(error, Permanent)
     left = (*to_commit, *to_find)
-    if peer.dicomweb and peer.verify is not Verify.COMMITMENT:
+    if by_web:
         yield from ask(left, peer, caller)
-        return
-    none = Permanent(f"{peer.name}: it offers {_missing(peer)}")
-    yield from (cannot_say(one, none) for one in left)
+    else:
+        yield from (cannot_say(one, no_way) for one in left)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,17 +102,17 @@ def _over(
 ) -> Iterator[Finding]:
     """Yield what can be said over the association; the deques keep what is left."""
     offered = {str(context.abstract_syntax) for context in assoc.accepted_contexts}
-    committing = list(to_commit) if commitment.PUSH_MODEL in offered else []
-    if committing:
-        to_commit.clear()
-    elif STUDY_ROOT_FIND in offered:
-        to_find.extend(to_commit)
-        to_commit.clear()
+    commits = commitment.PUSH_MODEL in offered
     if STUDY_ROOT_FIND in offered:
+        if not commits:
+            to_find.extend(to_commit)
+            to_commit.clear()
         search = Search(archive=CFind(peer=peer, association=assoc))
         yield from found_by(search, to_find)
-    if committing:
-        yield from _commit(assoc, committing, inbox, report_wait_s)
+    if commits and to_commit:
+        asked = list(to_commit)
+        to_commit.clear()
+        yield from _commit(assoc, asked, inbox, report_wait_s)
 
 
 def _commit(

@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Integer,
     Select,
     and_,
     exists,
@@ -267,24 +266,22 @@ def postpone(tx: Connection, key: int, *, detail: str, until: datetime) -> None:
 
 
 def give_up(tx: Connection, key: int, *, detail: str, now: datetime) -> None:
-    """Note that the destination will not have the object.
+    """Note that the destination refused for good.
 
-    Nothing, where the delivery was cancelled meanwhile.
+    Nothing, where the delivery was cancelled or sent meanwhile.
     """
-    gone = (
-        update(delivery)
-        .where(delivery.c.id == key, delivery.c.state.in_(IN_MOTION))
-        .values(
-            state=DEAD,
-            detail=detail,
-            dead_at=now,
-            attempts=delivery.c.attempts + (delivery.c.state == WAITING).cast(Integer),
-        )
-    )
-    if tx.execute(gone).rowcount == 1:
-        study_id, uid, destination = _named(tx, key)
-        text = f"{destination}: {detail}"
-        note(tx, now, "undeliverable", text, study_id=study_id, uid=uid)
+    dead = {"state": DEAD, "detail": detail, "dead_at": now}
+    if _settle(tx, key, delivery.c.state == WAITING, **dead):
+        _mourn(tx, key, detail=detail, now=now)
+
+
+def disprove(tx: Connection, key: int, *, detail: str, now: datetime) -> None:
+    """Note that the destination will not have what it said it stored.
+
+    Nothing, where that was settled meanwhile. A question is no attempt.
+    """
+    if _verify(tx, key, state=DEAD, detail=detail, dead_at=now):
+        _mourn(tx, key, detail=detail, now=now)
 
 
 def cancel(tx: Connection, study_id: int, *, detail: str) -> None:
@@ -347,6 +344,12 @@ def refusal(tx: Connection, study_id: int) -> str:
     )
     row = tx.execute(query).first()
     return f"{row.destination}: {row.detail}" if row else ""
+
+
+def _mourn(tx: Connection, key: int, *, detail: str, now: datetime) -> None:
+    study_id, uid, destination = _named(tx, key)
+    text = f"{destination}: {detail}"
+    note(tx, now, "undeliverable", text, study_id=study_id, uid=uid)
 
 
 def _of(study_id: int) -> Select[int]:

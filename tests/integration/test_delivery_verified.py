@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from dicom_node.commitment import FAILURES, INSTANCE, PUSH_MODEL
 from dicom_node.domain import ObjectKind
 from dicom_node.drain import Drain
-from dicom_node.ledger import Ledger
+from dicom_node.ledger import Ledger, outbox
 from dicom_node.ledger.overview import journal
 from dicom_node.peers import Peer, Right, Verify, Via
 from dicom_node.scp import Listener, StorageScp
@@ -410,6 +410,47 @@ def test_a_folder_is_read_back_at_once(box: Outbox, tmp_path: Path) -> None:
     )
     assert box.drain(peer).drain() == 2
     assert box.states() == {("delivered", "content")}
+
+
+def test_a_peer_that_answers_no_query_may_still_commit(box: Outbox) -> None:
+    """Half is to be found and half to be committed to: no object is forgotten."""
+    uid = str(box.line(ObjectKind.REPORT).sop_instance_uid)
+    peer = StorePeer(commits=True, find_status=0xA700, uncommitted={uid: 0x0122})
+    with peer.running() as pacs:
+        drain = box.drain(pacs.peer())
+        drain.send()
+        drain.verify()
+        assert box.line(ObjectKind.CAPTURE).state == "delivered"
+        box.clock.pass_s(2)
+        assert drain.verify() == 1
+        assert "C-FIND answered 0xA700" in box.line(ObjectKind.REPORT).detail
+        assert drain.verify() == 0
+
+
+def test_a_fault_of_one_question_leaves_no_object_without_its_next(
+    box: Outbox,
+) -> None:
+    """Where C-FIND fails, what waits to be committed to is asked for later, too."""
+    peer = StorePeer(commits=True, report_s=None, find_status=0xA700)
+    with peer.running() as pacs:
+        drain = box.drain(pacs.peer())
+        drain.drain()
+        box.clock.pass_s(60)
+        with box.ledger.write() as tx:
+            key = outbox.unverified(tx, "pacs", now=box.clock(), limit=1)[0].delivery
+            outbox.ask_again(tx, key, detail="", until=box.clock(), transaction_uid="")
+        assert drain.verify() == 2
+        assert drain.verify() == 0
+
+
+def test_a_peer_that_rejects_the_title_is_asked_by_qido(box: Outbox) -> None:
+    """Its DICOM side wants nothing of us any more, its web side answers."""
+    with StorePeer().running() as pacs, serving(box).running() as web:
+        drain = box.drain(pacs.peer(dicomweb=web.url))
+        drain.send()
+        pacs.reject = (1, 1, 3)
+        drain.verify()
+    assert box.states() == FOUND
 
 
 def test_many_questions_go_over_one_association(ledger: Ledger, tmp_path: Path) -> None:

@@ -119,7 +119,19 @@ def test_a_late_answer_changes_nothing(ledger: Ledger, sent: list[DueDelivery]) 
         outbox.confirmed(tx, key, detail="late", now=T0, verified="query")
         outbox.lost(tx, key, detail="late", now=T0, until=T0)
         outbox.ask_again(tx, key, detail="late", until=T0)
+        outbox.disprove(tx, key, detail="late", now=T0)
     assert {one.delivery for one in due(ledger)} == {one.delivery for one in sent}
+
+
+def test_a_refusal_does_not_undo_what_another_node_sent(
+    ledger: Ledger, sent: list[DueDelivery]
+) -> None:
+    """Two nodes on one outbox may both try: whoever succeeds counts."""
+    with ledger.write() as tx:
+        outbox.give_up(tx, sent[0].delivery, detail="0x0111", now=T0)
+        outbox.postpone(tx, sent[0].delivery, detail="no connection", until=T0)
+    with ledger.read() as tx:
+        assert {line.state for line in deliveries(tx)} == {"sent"}
 
 
 def test_what_is_lost_of_another_patient_is_not_sent_again(
@@ -141,7 +153,7 @@ def test_a_dead_letter_says_since_when(ledger: Ledger, sent: list[DueDelivery]) 
     """And how often it was tried; a question is no attempt."""
     at = T0 + timedelta(hours=3)
     with ledger.write() as tx:
-        outbox.give_up(tx, sent[0].delivery, detail="other content", now=at)
+        outbox.disprove(tx, sent[0].delivery, detail="other content", now=at)
     with ledger.read() as tx:
         (letter,) = dead_letters(tx)
     assert (letter.since, letter.attempts) == (at, 1)
@@ -179,7 +191,7 @@ def test_dead_letters_are_listed_and_sent_again(
     assert pacsight(config, "retry") == "nothing was given up\n"
     why = "PACS accepts no Comprehensive 3D SR Storage in Explicit VR Little Endian"
     with ledger.write() as tx:
-        outbox.give_up(tx, sent[0].delivery, detail=why, now=T0)
+        outbox.disprove(tx, sent[0].delivery, detail=why, now=T0)
     shown = pacsight(config, "retry")
     assert max(len(line) for line in shown.splitlines()) <= 80
     assert "Mend what the last column says" in shown
@@ -198,7 +210,7 @@ def test_everything_is_sent_again_at_once(
     """``--all`` takes every study of which something was given up, whatever its state."""
     with ledger.write() as tx:
         for one in sent:
-            outbox.give_up(tx, one.delivery, detail="no", now=T0)
+            outbox.disprove(tx, one.delivery, detail="no", now=T0)
     said = json.loads(pacsight(config, "retry", "--all", "--json"))
     assert said == [{"study_uid": study_uid(1), "state": "delivering"}]
     assert len(due(ledger, now=datetime.now(UTC))) == 2

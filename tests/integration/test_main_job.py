@@ -5,6 +5,7 @@ DCMTK's dcmsend as the modality, Orthanc as the PACS.
 """
 
 import io
+import json
 import os
 import signal
 import time
@@ -99,6 +100,19 @@ def test_studies_come_back_as_report_and_capture(
             for item in series.ReferencedSOPSequence
         }
         assert named == {one.SOPInstanceUID for one in instances}
+
+
+def test_the_pacs_commits_to_what_it_got(node: Running) -> None:
+    """Orthanc calls the node back to say that it has report and capture."""
+    instances = datasets(phantom("effusion", 17))
+    uid = str(instances[0].StudyInstanceUID)
+    node.send(instances)
+    node.until_state([uid], "done")
+    lines = json.loads(node.command("deliveries", uid, "--json"))
+    assert [(line["state"], line["verified"]) for line in lines] == [
+        ("delivered", "commitment"),
+        ("delivered", "commitment"),
+    ]
 
 
 def test_flagged_studies_stand_first(node: Running) -> None:
