@@ -34,6 +34,7 @@ STORM = Storm(
     archive_stops=1,
     longest_down_s=0.5,
     retry_cap_s=0.4,
+    verify_age_s=8.0,
     fates={Fate.LATE: 0.05, Fate.CUT: 0.1, Fate.ANSWER_LOST: 0.05, Fate.REFUSED: 0.05},
     refused=0.25,
     lost=0.2,
