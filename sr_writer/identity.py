@@ -20,7 +20,7 @@ from dicom_node.domain import (
 )
 from dicom_node.domain.identity import NAMESPACE
 
-ENCODING_VERSION = 1
+ENCODING_VERSION = 2
 """Rises when a change in this package changes the bytes of an existing object."""
 
 
