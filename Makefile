@@ -19,7 +19,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 export PYTHON
 
-.PHONY: help sandbox test test-full bench bench-model evaluate-demo lint format lock clean \
+.PHONY: help sandbox test test-full conformance bench bench-model evaluate-demo lint format lock clean \
   setup system-sandbox system-test torch
 .NOTPARALLEL:
 
@@ -35,6 +35,9 @@ test: system-test setup lint ## lint, types, layers and the tests, but the slow 
 
 test-full: system-test setup lint ## all tests, the slow ones too
 	$(BIN)/pytest -n $(JOBS) --dist loadfile -m 'slow or not slow' $(PYTEST_ARGS)
+
+conformance: system-test setup ## results x sources before every checker, a real Orthanc among them
+	@$(BIN)/python -m tests.conformance --jobs $(JOBS)
 
 bench: system-test setup ## speed and memory, beside peers measured in the same run
 	@for bench in tests/benchmarks/[!_]*.py; do $(BIN)/python "$$bench"; done

@@ -39,6 +39,7 @@ from sr_writer.groups import groups_of, obstacle_of
 from sr_writer.items import (
     CONTAINS,
     code_item,
+    composite_unless_image,
     container_item,
     round_numeric_value,
     text_item,
@@ -131,13 +132,15 @@ def _unreadable(result: Result) -> Iterator[ContentItem]:
             if unreadable.reason == reason:
                 frames.setdefault(unreadable.image, []).append(unreadable.frame)
         for image, indices in frames.items():
-            yield ImageContentItem(
+            item = ImageContentItem(
                 name=codes.UNREADABLE_IMAGE,
                 referenced_sop_class_uid=image.sop_class_uid,
                 referenced_sop_instance_uid=image.sop_instance_uid,
                 referenced_frame_numbers=frame_numbers(image, indices),
                 relationship_type=CONTAINS,
             )
+            composite_unless_image(item)
+            yield item
 
 
 def _similar_cases(search: AtlasSearch) -> ContainerContentItem:

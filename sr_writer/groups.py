@@ -32,7 +32,7 @@ from dicom_node.domain import (
 from sr_writer import codes
 from sr_writer.document import frame_numbers
 from sr_writer.identity import tracking_uid
-from sr_writer.items import round_numeric_value, text_item
+from sr_writer.items import composite_unless_image, round_numeric_value, text_item
 
 _NOT_EVALUATED = codes.FLAG_VALUES[Flag.NOT_EVALUATED]
 
@@ -110,6 +110,8 @@ def _finished(
 ) -> MeasurementsAndQualitativeEvaluations:
     """Return the group, separate as viewers want it, and why there is no answer."""
     group[0].ContinuityOfContent = "SEPARATE"
+    for item in group[0].ContentSequence:
+        composite_unless_image(item)
     if reason:
         group[0].ContentSequence.append(text_item(codes.REASON, reason))
     return group

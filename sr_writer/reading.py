@@ -353,7 +353,7 @@ def _basis(group: Node, parameters: Parameters) -> Basis:
     images = [
         _image(item)
         for item in group.all(codes.SOURCE_OF_MEASUREMENT)
-        if item.type == "IMAGE"
+        if item.type in {"IMAGE", "COMPOSITE"}
     ]
     return Basis(
         images_scored=int(parameters["images-scored"]),

@@ -34,7 +34,16 @@ from dicom_node.domain import (
     Unreadable,
     Urgency,
 )
-from tests.builders import STUDY_UID, algorithm, digest, image_ref, result
+from dicom_node.domain.identity import patient_digest
+from tests.builders import (
+    ISSUER,
+    PATIENT_ID,
+    STUDY_UID,
+    algorithm,
+    digest,
+    image_ref,
+    result,
+)
 
 NUMBERS = st.floats(-1e30, 1e30, allow_nan=False)
 COUNTS = st.integers(0, 1000)
@@ -50,6 +59,7 @@ CLASSES = (
     DigitalXRayImageStorageForPresentation,
     EnhancedMRImageStorage,
     UltrasoundMultiFrameImageStorage,
+    "1.3.46.670589.5.0.1",  # a private one
 )
 
 
@@ -207,6 +217,7 @@ def predecessors() -> SearchStrategy[Predecessor]:
         sop_instance_uid=st.integers(1, 1 << 64).map(
             lambda n: SopInstanceUid(f"2.25.{n}")
         ),
+        patient=st.just(patient_digest(PATIENT_ID, ISSUER)),
     )
 
 
