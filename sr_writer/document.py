@@ -326,16 +326,18 @@ def _carries(declared: list[str], text: str) -> bool:
     """Return whether a text survives the character sets of (0008,0005).
 
     pydicom has the last word, because it writes the file: it cannot, for example,
-    write ISO 2022 IR 58 so that it can be read again.
+    write ISO 2022 IR 58 so that it can be read again, and takes Latin-1 for the
+    default repertoire, without an escape.
     """
-    encodings = list(convert_encodings(declared)) if declared else ["ascii"]
+    written = list(convert_encodings(declared)) if declared else ["ascii"]
+    encodings = list(written)
     if declared and declared[0].strip() in {"", "ISO_IR 6", "ISO 2022 IR 6"}:
-        encodings[0] = "ascii"  # pydicom is generous and takes Latin-1 for it
+        encodings[0] = "ascii"
     with catch_warnings():
         simplefilter("error")
         try:
             return all(
-                decode_bytes(encode_string(part, encodings), encodings, set()) == part
+                decode_bytes(encode_string(part, written), encodings, set()) == part
                 for part in re.split(r"[\\^=]", text)
             )
         except (LookupError, UnicodeError, ValueError, Warning):

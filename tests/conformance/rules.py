@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from dicom_node.domain import EncodedObject, ObjectKind, Result
 from dicom_node.domain.identity import INSTANCE_CREATOR_UID
 from sr_writer import codes
-from sr_writer.document import text_of
+from sr_writer.document import text_of, words_of
 from sr_writer.reading import read_report
 from sr_writer.saying import report_of
 from tests.composed import reread
@@ -86,7 +86,7 @@ def _document(dataset: Dataset) -> Iterator[str]:
 
 def _person(dataset: Dataset, source: Dataset) -> Iterator[str]:
     for keyword in ("PatientName", "PatientID", "StudyInstanceUID", "AccessionNumber"):
-        if text_of(dataset, keyword).strip() != text_of(source, keyword).strip():
+        if text_of(dataset, keyword).strip() != words_of(source, keyword).strip():
             yield f"{keyword} is not the source's"
 
 

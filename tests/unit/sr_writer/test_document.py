@@ -272,6 +272,17 @@ def test_a_character_set_that_the_standard_does_not_define_is_not_carried() -> N
             assert obj.SpecificCharacterSet == "ISO_IR 192"
 
 
+def test_latin_1_that_pydicom_would_write_without_an_escape_becomes_utf_8() -> None:
+    """Behind an empty first value, that is no character of the default repertoire."""
+    source = received(
+        SpecificCharacterSet=["", "ISO 2022 IR 100"],
+        PatientName=b"Buc^Jerome=\x1b-ABuc^\x1b-AJ\xe9r\xf4me",
+    )
+    for obj in composed(source):
+        assert obj.PatientName == "Buc^Jerome=Buc^Jérôme"
+        assert obj.SpecificCharacterSet == "ISO_IR 192"
+
+
 def test_our_own_words_fall_back_to_utf_8() -> None:
     source = received(SpecificCharacterSet="ISO_IR 144", PatientName="Иванов^Юрий")
     report, _ = composed(source, algorithm=algorithm(title="Röntgen — Thorax"))
