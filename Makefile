@@ -22,8 +22,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 export PYTHON
 
-.PHONY: help sandbox test test-full test-viewer test-delivery bench bench-model evaluate-demo lint format lock clean \
-  setup system-sandbox system-test system-viewer torch
+.PHONY: help sandbox test test-full conformance test-delivery test-viewer bench bench-model evaluate-demo \
+  lint format lock clean setup system-sandbox system-test system-viewer torch
 .NOTPARALLEL:
 
 help: ## this list
@@ -38,6 +38,9 @@ test: system-test setup lint ## lint, types, layers and the tests, but the slow 
 
 test-full: system-test setup lint ## all tests, the slow ones too
 	$(BIN)/pytest -n $(JOBS) --dist loadfile -m 'slow or not slow' $(PYTEST_ARGS)
+
+conformance: system-test setup ## results x sources before every checker, a real Orthanc among them
+	@$(BIN)/python -m tests.conformance --jobs $(JOBS)
 
 test-viewer: system-viewer setup .venv/.viewer ## what a radiologist sees of the results, in OHIF in a browser
 	$(BIN)/pytest tests/viewer $(PYTEST_ARGS)

@@ -6,6 +6,7 @@ Coding Scheme Identification Sequence. Private values are mnemonic; a value once
 written to an archive never changes its meaning.
 """
 
+import re
 from uuid import uuid5
 
 from pydicom.dataset import Dataset
@@ -31,9 +32,10 @@ STANDARD_SCHEMES = frozenset(
 def pydicom_code(code: Code) -> PydicomCode:
     """Return the code as pydicom and highdicom take it, cut to what fits.
 
-    Code Value is SH (16 characters), Code Meaning LO (64).
+    Code Meaning is LO: 64 characters, no backslash, no control characters.
     """
-    return PydicomCode(code.value, code.scheme, code.meaning[:64])
+    meaning = re.sub(r"[\x00-\x1f\x7f\\]+", " ", code.meaning).strip()
+    return PydicomCode(code.value, code.scheme, meaning[:64].strip())
 
 
 def _private(value: str, meaning: str) -> PydicomCode:
@@ -62,8 +64,17 @@ PROCESSING_EQUIPMENT = Code(
 # ── standard concepts ───────────────────────────────────────────────────────
 ENGLISH = PydicomCode("en-US", "RFC5646", "English (United States)")
 DEVICE = _dcm("121007", "Device")
+DEVICE_OBSERVER_UID = _dcm("121012", "Device Observer UID")
+DEVICE_OBSERVER_NAME = _dcm("121013", "Device Observer Name")
 PROCEDURE_REPORTED = _dcm("121058", "Procedure reported")
 IMAGING_MEASUREMENTS = _dcm("126010", "Imaging Measurements")
+MEASUREMENT_GROUP = _dcm("125007", "Measurement Group")
+TRACKING_IDENTIFIER = _dcm("112039", "Tracking Identifier")
+TRACKING_UID = _dcm("112040", "Tracking Unique Identifier")
+ALGORITHM_NAME = _dcm("111001", "Algorithm Name")
+ALGORITHM_PARAMETERS = _dcm("111002", "Algorithm Parameters")
+FINDING_SITE = PydicomCode("363698007", "SCT", "Finding Site")
+SOURCE_OF_MEASUREMENT = _dcm("121112", "Source of Measurement")
 QUALITATIVE_EVALUATIONS = PydicomCode("C0034375", "UMLS", "Qualitative Evaluations")
 FINDING = _dcm("121071", "Finding")
 PROBABILITY = _dcm("122157", "Probability")

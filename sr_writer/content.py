@@ -39,6 +39,7 @@ from sr_writer.groups import groups_of, obstacle_of
 from sr_writer.items import (
     CONTAINS,
     code_item,
+    composite_unless_image,
     container_item,
     round_numeric_value,
     text_item,
@@ -123,20 +124,23 @@ def summary_code(result: Result) -> PydicomCode:
 
 
 def _unreadable(result: Result) -> Iterator[ContentItem]:
-    """Yield the reasons, most frequent first, then the images."""
+    """Yield the reasons, most frequent first, each followed by its images."""
     for reason, count in Counter(u.reason for u in result.unreadable).most_common():
         yield text_item(codes.REASON, f"{count} x {reason}")
-    frames: dict[ImageRef, list[int]] = {}
-    for unreadable in result.unreadable:
-        frames.setdefault(unreadable.image, []).append(unreadable.frame)
-    for image, indices in frames.items():
-        yield ImageContentItem(
-            name=codes.UNREADABLE_IMAGE,
-            referenced_sop_class_uid=image.sop_class_uid,
-            referenced_sop_instance_uid=image.sop_instance_uid,
-            referenced_frame_numbers=frame_numbers(image, indices),
-            relationship_type=CONTAINS,
-        )
+        frames: dict[ImageRef, list[int]] = {}
+        for unreadable in result.unreadable:
+            if unreadable.reason == reason:
+                frames.setdefault(unreadable.image, []).append(unreadable.frame)
+        for image, indices in frames.items():
+            item = ImageContentItem(
+                name=codes.UNREADABLE_IMAGE,
+                referenced_sop_class_uid=image.sop_class_uid,
+                referenced_sop_instance_uid=image.sop_instance_uid,
+                referenced_frame_numbers=frame_numbers(image, indices),
+                relationship_type=CONTAINS,
+            )
+            composite_unless_image(item)
+            yield item
 
 
 def _similar_cases(search: AtlasSearch) -> ContainerContentItem:

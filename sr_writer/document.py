@@ -54,8 +54,21 @@ SERIES_NUMBERS = {
 """Behind every modality's series, so that ours sort last."""
 
 _UNICODE = "ISO_IR 192"
+_DEFINED_TERMS = frozenset(
+    {"ISO_IR 192", "GB18030", "ISO 2022 IR 6"}
+    | {f"ISO_IR {n}" for n in (13, 100, 101, 109, 110, 126, 127, 138, 144, 148, 166)}
+    | {f"ISO 2022 IR {n}" for n in (13, 100, 101, 109, 110, 126, 127, 138, 144, 148)}
+    | {f"ISO 2022 IR {n}" for n in (58, 87, 149, 159, 166)}
+)
+"""PS3.3 C.12.1.1.2; without ISO_IR 203, which is too young for most readers."""
+_KNOWN_AS = {
+    "ISO_IR 6": "",  # how nobody may name the default repertoire
+    "GBK": "GB18030",
+    "ISO_IR 13": "ISO 2022 IR 13\\ISO 2022 IR 87",
+}
 _ESCAPES = re.compile(r"\x1b[ -/]+[0-~]")
 """ISO 2022 escapes, which pydicom leaves in what it decodes from ISO 2022 IR 58."""
+_STANDARD_CLASSES = "1.2.840.10008."
 _SINGLE_FRAME_CLASSES = frozenset(
     f"1.2.840.10008.5.1.4.1.1.{suffix}"
     for suffix in (
@@ -114,15 +127,10 @@ class Basis:
     @property
     def concluded_at(self) -> datetime:
         """Return the time of the result in the time zone of the copied times."""
-        stated = re.fullmatch(
-            r"([+-])(\d\d)(\d\d)", text_of(self.source, "TimezoneOffsetFromUTC")
-        )
-        if stated:
-            sign, hours, minutes = stated.groups()
-            offset = timedelta(hours=int(hours), minutes=int(minutes))
-            zone = timezone(-offset if sign == "-" else offset)
-        else:
-            zone = timezone(timedelta(minutes=self.result.utc_offset_min))
+        minutes = _offset_min(text_of(self.source, "TimezoneOffsetFromUTC"))
+        if minutes is None:
+            minutes = self.result.utc_offset_min
+        zone = timezone(timedelta(minutes=minutes))
         return self.result.concluded_at.astimezone(zone)
 
     def instance_uid(self, kind: ObjectKind) -> SopInstanceUid:
@@ -160,8 +168,6 @@ def study_header(source: Dataset) -> Dataset:
         if keyword in _TYPE_2 or value:
             clean = _CLEAN.get(keyword)
             setattr(header, keyword, clean(value) if clean else value)
-    if header.get("StudyDescription"):
-        header.StudyDescription = long_string(header.StudyDescription)
     del header.SpecificCharacterSet, header.TimezoneOffsetFromUTC
     return header
 
@@ -214,11 +220,21 @@ def frame_numbers(image: ImageRef, indices: Iterable[int]) -> list[int] | None:
     """Return DICOM's frame numbers, which count from 1; None for single-frame images.
 
     Referenced Frame Number (0008,1160) is not allowed for classes that have one frame
-    by definition, even where a file holds more.
+    by definition, even where a file holds more, nor where an image is referred to as
+    a composite object.
     """
-    if image.frames == 1 or image.sop_class_uid in _SINGLE_FRAME_CLASSES:
+    one = image.frames == 1 or image.sop_class_uid in _SINGLE_FRAME_CLASSES
+    if one or not is_image_class(image.sop_class_uid):
         return None
     return sorted({index + 1 for index in indices})
+
+
+def is_image_class(sop_class_uid: str) -> bool:
+    """Return whether every reader knows the class for one of images.
+
+    What refers to another one as IMAGE, DCMTK does not open at all: it is a COMPOSITE.
+    """
+    return sop_class_uid.startswith(_STANDARD_CLASSES)
 
 
 def text_of(dataset: Dataset, keyword: str) -> str:
@@ -282,7 +298,7 @@ def _set_character_set(dataset: Dataset, stated: str) -> None:
     Nothing is declared where all texts are ASCII and the source declared nothing.
     """
     texts = [t for t in _texts(dataset) if not t.isascii()]
-    declared = stated.split("\\") if stated else []
+    declared = _declared(stated)
     if all(_carries(declared, text) for text in texts):
         if declared:
             dataset.SpecificCharacterSet = (
@@ -294,20 +310,33 @@ def _set_character_set(dataset: Dataset, stated: str) -> None:
         dataset.SpecificCharacterSet = _UNICODE
 
 
+def _declared(stated: str) -> list[str]:
+    """Return a Specific Character Set as we write it, [] for the default.
+
+    Terms that the Standard does not define are no declaration. Where an equal one is
+    known to more readers, it stands for the stated one: the bytes are the same.
+    """
+    terms = [term.strip() for term in _KNOWN_AS.get(stated, stated).split("\\")]
+    defined = all(not t or t in _DEFINED_TERMS for t in terms)
+    return terms if defined and any(terms) else []
+
+
 def _carries(declared: list[str], text: str) -> bool:
     """Return whether a text survives the character sets of (0008,0005).
 
     pydicom has the last word, because it writes the file: it cannot, for example,
-    write ISO 2022 IR 58 so that it can be read again.
+    write ISO 2022 IR 58 so that it can be read again, and takes Latin-1 for the
+    default repertoire, without an escape.
     """
-    encodings = list(convert_encodings(declared)) if declared else ["ascii"]
+    written = list(convert_encodings(declared)) if declared else ["ascii"]
+    encodings = list(written)
     if declared and declared[0].strip() in {"", "ISO_IR 6", "ISO 2022 IR 6"}:
-        encodings[0] = "ascii"  # pydicom is generous and takes Latin-1 for it
+        encodings[0] = "ascii"
     with catch_warnings():
         simplefilter("error")
         try:
             return all(
-                decode_bytes(encode_string(part, encodings), encodings, set()) == part
+                decode_bytes(encode_string(part, written), encodings, set()) == part
                 for part in re.split(r"[\\^=]", text)
             )
         except (LookupError, UnicodeError, ValueError, Warning):
@@ -338,6 +367,16 @@ def _encoded(dataset: Dataset) -> bytes:
         return file.getvalue()
 
 
+def _offset_min(value: str) -> int | None:
+    """Return Timezone Offset From UTC in minutes, or None (PS3.3 C.12.1.1.8)."""
+    stated = re.fullmatch(r"([+-])(\d\d)([0-5]\d)", value, re.ASCII)
+    if stated is None:
+        return None
+    sign, hours, minutes = stated.groups()
+    offset = int(f"{sign}{int(hours) * 60 + int(minutes)}")
+    return offset if -12 * 60 <= offset <= 14 * 60 else None
+
+
 def _date(value: str) -> str:
     digits = value.replace(".", "") if len(value) == len("YYYY.MM.DD") else value
     try:
@@ -364,6 +403,7 @@ _TYPE_2 = frozenset(COPIED_KEYWORDS) - {
     "StudyDescription",
 }
 _CLEAN = {
+    "StudyDescription": long_string,
     "PatientBirthDate": _date,
     "PatientSex": _sex,
     "StudyDate": _date,

@@ -32,7 +32,7 @@ from dicom_node.domain import (
 from sr_writer import codes
 from sr_writer.document import frame_numbers
 from sr_writer.identity import tracking_uid
-from sr_writer.items import round_numeric_value, text_item
+from sr_writer.items import composite_unless_image, round_numeric_value, text_item
 
 _NOT_EVALUATED = codes.FLAG_VALUES[Flag.NOT_EVALUATED]
 
@@ -110,6 +110,8 @@ def _finished(
 ) -> MeasurementsAndQualitativeEvaluations:
     """Return the group, separate as viewers want it, and why there is no answer."""
     group[0].ContinuityOfContent = "SEPARATE"
+    for item in group[0].ContentSequence:
+        composite_unless_image(item)
     if reason:
         group[0].ContentSequence.append(text_item(codes.REASON, reason))
     return group
@@ -149,26 +151,38 @@ def _algorithm(
 def _parameters(finding: Finding) -> Iterator[str]:
     """Yield what it takes to come from the score to the flag again."""
     if finding.score is not None:
-        yield f"score={finding.score.value:.6f}"
-        if finding.score.calibration_set:
-            yield f"calibration-set={finding.score.calibration_set}"
+        yield from _score_parameters(finding.score)
     if (point := finding.operating_point) is not None:
-        yield f"threshold={point.threshold:.6f}"
+        yield f"threshold={_exact(point.threshold)}"
         if point.tolerance:
-            yield f"tolerance={point.tolerance:.6f}"
+            yield f"tolerance={_exact(point.tolerance)}"
         yield f"operating-point={point.name}"
         yield f"threshold-set={point.threshold_set} sha256:{point.threshold_set_digest}"
     yield from _rests_on(finding)
 
 
+def _score_parameters(score: Score) -> Iterator[str]:
+    yield f"score={_exact(score.value)}"
+    if score.interval is not None:
+        low, high = score.interval  # half-widths alone do not give the limits exactly
+        yield f"interval={_exact(low)},{_exact(high)}"
+    if score.calibration_set:
+        yield f"calibration-set={score.calibration_set}"
+
+
+def _exact(value: float) -> str:
+    """Return the fewest digits that give the same number again."""
+    return repr(float(value))
+
+
 def _category_parameters(category: Category) -> Iterator[str]:
     """Yield how sure the choice is: its score, and the next best label's."""
     if category.chosen is not None:
-        yield f"score={category.chosen.score.value:.6f}"
+        yield from _score_parameters(category.chosen.score)
     if (second := category.runner_up) is not None:
-        label = second.label
-        yield f"runner-up={label.scheme}:{label.value} {label.meaning}"[:64]
-        yield f"runner-up-score={second.score.value:.6f}"
+        label = codes.pydicom_code(second.label)
+        yield f"runner-up={label.scheme_designator}:{label.value} {label.meaning}"
+        yield f"runner-up-score={_exact(second.score.value)}"
     yield f"labels={category.labels}"
     yield from _rests_on(category)
 
@@ -176,8 +190,8 @@ def _category_parameters(category: Category) -> Iterator[str]:
 def _estimate_parameters(estimate: Estimate) -> Iterator[str]:
     """Yield what the value rests on, and whether its error was ever measured."""
     if estimate.value is not None and estimate.spread is not None:
-        yield f"value={estimate.value:.6f}"
-        yield f"spread={estimate.spread:.6f}"
+        yield f"value={_exact(estimate.value)}"
+        yield f"spread={_exact(estimate.spread)}"
     yield f"references={estimate.references}"
     yield f"validated={'yes' if estimate.validated else 'no'}"
     yield from _rests_on(estimate)
@@ -188,7 +202,7 @@ def _rests_on(asked: Finding | Category | Estimate) -> Iterator[str]:
     if asked.selection:
         yield f"selection={asked.selection}"
     if asked.evidence:
-        scores = ",".join(f"{e.score:.6f}" for e in asked.evidence)
+        scores = ",".join(_exact(e.score) for e in asked.evidence)
         yield f"evidence-scores={scores}"
 
 

@@ -17,6 +17,8 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code as PydicomCode
 from pydicom.valuerep import format_number_as_ds
 
+from sr_writer.document import is_image_class
+
 CONTAINS = RelationshipTypeValues.CONTAINS
 
 
@@ -39,6 +41,14 @@ def text_item(name: PydicomCode, value: str) -> TextContentItem:
 def code_item(name: PydicomCode, value: PydicomCode) -> CodeContentItem:
     """Return a coded value under its name."""
     return CodeContentItem(name=name, value=value, relationship_type=CONTAINS)
+
+
+def composite_unless_image(item: Dataset) -> None:
+    """Refer to an object of a private class as COMPOSITE, where it is no IMAGE."""
+    if item.ValueType == "IMAGE":
+        referred = item.ReferencedSOPSequence[0]
+        if not is_image_class(referred.ReferencedSOPClassUID):
+            item.ValueType = "COMPOSITE"
 
 
 def round_numeric_value(item: Dataset) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from dicom_node.domain import EncodedObject, Finding, ImageRef, ObjectKind, Result
 from sr_writer import codes
-from sr_writer.document import Basis, frame_numbers
+from sr_writer.document import Basis, frame_numbers, is_image_class
 from sr_writer.selection import Selected, encode_selection
 
 
@@ -58,4 +58,8 @@ def _flagged_images(result: Result) -> Iterator[Selected]:
         for one in finding.decisive:
             frames.setdefault(one.image, set()).add(one.frame)
     for image, indices in frames.items():
-        yield Selected(instance=image, frames=frame_numbers(image, indices))
+        yield Selected(
+            instance=image,
+            image=is_image_class(image.sop_class_uid),
+            frames=frame_numbers(image, indices),
+        )

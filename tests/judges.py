@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -80,15 +80,39 @@ def tool(name: str) -> str:
     return path
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a checker found: errors, warnings that nobody has explained, and others.
+
+    Parameters
+    ----------
+    explained
+        The pattern in `ALLOWED_WARNINGS` of each warning that has a reason.
+    """
+
+    errors: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    explained: tuple[str, ...] = ()
+
+
+def verdict(output: str) -> Verdict:
+    """Return what the output of a checker amounts to."""
+    errors, warnings, explained = [], [], []
+    for line in output.splitlines():
+        if line.startswith(("Error", "Abort", "E:", "F:")):
+            errors.append(line)
+        elif line.startswith(("Warning", "W:")):
+            known = next((p for p in ALLOWED_WARNINGS if re.search(p, line)), None)
+            if known is None:
+                warnings.append(line)
+            else:
+                explained.append(known)
+    return Verdict(
+        errors=tuple(errors), warnings=tuple(warnings), explained=tuple(explained)
+    )
+
+
 def complaints(output: str) -> list[str]:
     """Return errors, and warnings that nobody has explained."""
-    return list(_complaints(output))
-
-
-def _complaints(output: str) -> Iterator[str]:
-    for line in output.splitlines():
-        warning = line.startswith(("Warning", "W:"))
-        if warning and any(re.search(known, line) for known in ALLOWED_WARNINGS):
-            continue
-        if warning or line.startswith(("Error", "Abort", "E:", "F:")):
-            yield line
+    found = verdict(output)
+    return [*found.errors, *found.warnings]

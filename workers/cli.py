@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydicom.config import disable_value_validation
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -130,6 +131,33 @@ def analyze(
         Console().print(node_cli.study_table(done.studies))
         typer.echo(f"reports: {out}")
     if any(line.state is not State.DONE for line in done.studies):
+        raise typer.Exit(code=1)
+
+
+@app.command("read-report")
+def read_back(
+    where: Annotated[
+        str, typer.Argument(metavar="FILE|URL", help="A report of pacsight.")
+    ],
+    *,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Say what a report says, from the object alone: findings, scores, flags, evidence."""
+    from dicom_node.retrieve import is_url, retrieve
+    from sr_writer.reading import read_report
+    from workers.telling import report_json, report_view
+
+    settings = load_settings(config) if is_url(where) else Settings()
+    timeout_s = settings.caller.http_timeout_s
+    with disable_value_validation():  # its warnings show values
+        dataset = retrieve(where, settings.peers, timeout_s=timeout_s)
+        report = read_report(dataset)
+    if as_json:
+        typer.echo(json.dumps(report_json(report), indent=2))
+    else:
+        Console().print(report_view(report), highlight=False)
+    if not report.flags_follow:
         raise typer.Exit(code=1)
 
 

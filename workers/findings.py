@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dicom_node.domain import Finding, Flag, OperatingPoint, Score
+from dicom_node.domain import Finding, Flag, Score
 from workers.asked import OF_VOLUMES, FindingSpec
 from workers.heads import Embeddings, Scores, ZeroShotWeights, score_frames
 from workers.pack import LinearWeights, Pack
@@ -37,18 +37,12 @@ def find(
         site=spec.anatomy,
         score=Score(value=value),
         operating_point=point,
-        flag=_flag(value, point),
+        flag=point.flag_of(value),
         urgency=spec.urgency,
         evidence=evidence_of(scored.frames, scored.scores),
         images_scored=images_in(seen.frames),
         selection=seen.words,
     )
-
-
-def _flag(score: float, point: OperatingPoint) -> Flag:
-    if abs(score - point.threshold) < point.tolerance:
-        return Flag.INDETERMINATE
-    return Flag.ABOVE if score >= point.threshold else Flag.BELOW
 
 
 def aggregate(name: str, scores: Scores) -> float:

@@ -132,6 +132,12 @@ class OperatingPoint:
     threshold_set_digest: Sha256
     tolerance: float = 0.0
 
+    def flag_of(self, score: float) -> Flag:
+        """Return what a score says of the threshold."""
+        if abs(score - self.threshold) < self.tolerance:
+            return Flag.INDETERMINATE
+        return Flag.ABOVE if score >= self.threshold else Flag.BELOW
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:

@@ -31,7 +31,6 @@ from dicom_node.ledger.tables import (
     CANCELLED,
     DEAD,
     DELIVERED,
-    IN_MOTION,
     SENT,
     WAITING,
     artefact,

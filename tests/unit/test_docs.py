@@ -80,7 +80,7 @@ def test_every_error_is_documented() -> None:
 
 def test_every_command_is_documented() -> None:
     """The commands of ``pacsight --help``, no more and no less."""
-    documented = re.findall(r"\n\| `pacsight (\w+)` \|", STATES.read_text())
+    documented = re.findall(r"\n\| `pacsight ([\w-]+)` \|", STATES.read_text())
     assert set(documented) == set(_root().commands)
 
 

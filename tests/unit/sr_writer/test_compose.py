@@ -265,7 +265,7 @@ def test_another_vendor_renders_the_report(tmp_path: Path) -> None:
         "AI Findings Report",
         "Pneumothorax",
         "Synthetic demonstration",
-        "threshold=0.500000",
+        "threshold=0.5",
         "ATL-7QK2M9",
         "Not all algorithms succeeded; with findings",
     ):

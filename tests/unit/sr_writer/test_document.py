@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from pydicom import dcmread
+from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 from pydicom.filewriter import dcmwrite
 
@@ -125,6 +126,7 @@ def test_no_library_signs_the_file() -> None:
         (None, -600, "20260114", "233005.123456", "-1000"),
         (None, 0, "20260115", "093005.123456", "+0000"),
         ("noon", 60, "20260115", "103005.123456", "+0100"),
+        ("+9900", 60, "20260115", "103005.123456", "+0100"),
     ],
 )
 def test_every_time_is_the_result_s_in_the_source_s_zone_else_the_site_s(
@@ -183,12 +185,13 @@ def test_patient_and_study_are_the_source_s() -> None:
         ("PatientSex", "f", "F"),
         ("PatientSex", "X", ""),
         ("StudyDescription", "d" * 80, "d" * 64),
+        ("StudyDescription", ["CT", "Head"], "CT Head"),
         ("AccessionNumber", None, ""),
         ("ReferringPhysicianName", None, ""),
     ],
 )
 def test_what_ps3_5_does_not_allow_is_made_good_or_left_empty(
-    keyword: str, written: str | None, expected: str
+    keyword: str, written: Any, expected: str
 ) -> None:
     header = source_header()
     if written is None:
@@ -218,11 +221,12 @@ CHARACTER_SETS = [
     ("ISO_IR 138", "שרון^דבורה", "ISO_IR 138"),
     ("ISO_IR 144", "Иванов^Юрий", "ISO_IR 144"),
     ("ISO_IR 148", "Çavuşoğlu^Ayşe", "ISO_IR 148"),
-    ("ISO_IR 13", "ﾔﾏﾀﾞ^ﾀﾛｳ", "ISO_IR 13"),
+    ("ISO_IR 13", "ﾔﾏﾀﾞ^ﾀﾛｳ", ["ISO 2022 IR 13", "ISO 2022 IR 87"]),
     ("ISO_IR 166", "สมชาย", "ISO_IR 166"),
     ("ISO_IR 192", "Wang^XiaoDong=王^小東", "ISO_IR 192"),
     ("GB18030", "Wang^XiaoDong=王^小东", "GB18030"),
-    ("GBK", "Wang^XiaoDong=王^小东", "GBK"),
+    ("GBK", "Wang^XiaoDong=王^小东", "GB18030"),
+    ("ISO_IR 6", "Doe^Jane", None),
     (
         ["", "ISO 2022 IR 87"],
         "Yamada^Tarou=山田^太郎=やまだ^たろう",
@@ -274,6 +278,27 @@ def test_latin_1_that_nobody_declared_is_written_as_utf_8() -> None:
     undeclared = dcmread(BytesIO(content.replace(element, b"")))
     for obj in all_composed(undeclared):
         assert obj.PatientName == "Müller^Jürgen"
+        assert obj.SpecificCharacterSet == "ISO_IR 192"
+
+
+def test_a_character_set_that_the_standard_does_not_define_is_not_carried() -> None:
+    """The bytes were read somehow; they are written so that everybody can."""
+    with disable_value_validation():
+        source = received(SpecificCharacterSet="latin1", PatientName="Müller^Jürgen")
+        expected = str(source.PatientName)
+        for obj in composed(source):
+            assert obj.PatientName == expected
+            assert obj.SpecificCharacterSet == "ISO_IR 192"
+
+
+def test_latin_1_that_pydicom_would_write_without_an_escape_becomes_utf_8() -> None:
+    """Behind an empty first value, that is no character of the default repertoire."""
+    source = received(
+        SpecificCharacterSet=["", "ISO 2022 IR 100"],
+        PatientName=b"Buc^Jerome=\x1b-ABuc^\x1b-AJ\xe9r\xf4me",
+    )
+    for obj in composed(source):
+        assert obj.PatientName == "Buc^Jerome=Buc^Jérôme"
         assert obj.SpecificCharacterSet == "ISO_IR 192"
 
 

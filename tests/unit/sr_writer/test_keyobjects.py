@@ -42,7 +42,7 @@ def named(document: Dataset) -> list[tuple[str, list[int] | None]]:
     """Return the images that a document selects, each with its frames."""
     found = []
     for item in document.ContentSequence:
-        if item.ValueType == "IMAGE":
+        if item.ValueType in {"IMAGE", "COMPOSITE"}:
             (sop,) = item.ReferencedSOPSequence
             frames = sop.get("ReferencedFrameNumber")
             numbers = None if frames is None else [int(n) for n in frames]
@@ -174,10 +174,12 @@ def test_the_order_is_named_where_the_source_names_one() -> None:
 
 @pytest.mark.parametrize("private", ["1.3.46.670589.5.0.1"])
 def test_an_image_of_a_private_class_can_be_a_key_object(private: str) -> None:
+    """As a composite object: readers take only the Standard's classes for images."""
     image = image_ref(sop_class_uid=private)
     evidence = (FrameScore(image=image, frame=0, score=0.9),)
     ko = selection(result([finding(0.9, evidence=evidence)], images=(image,)))
     assert named(ko) == [(image.sop_instance_uid, None)]
+    assert ko.ContentSequence[-1].ValueType == "COMPOSITE"
 
 
 def test_another_vendor_renders_it(tmp_path: Path) -> None:

@@ -329,13 +329,13 @@ def test_the_flag_can_be_reproduced_from_the_object_alone() -> None:
         [finding(Score(value=0.5, calibration_set="2026-cal"), operating_point=point)]
     )
     assert values(report(r), f"{GROUP}/Algorithm Parameters") == [
-        "score=0.500000",
+        "score=0.5",
         "calibration-set=2026-cal",
-        "threshold=0.420000",
+        "threshold=0.42",
         "operating-point=sens>=0.90",
         f"threshold-set=site-2026-01 sha256:{digest('site-2026-01')}",
         "images-scored=1",
-        "evidence-scores=0.500000",
+        "evidence-scores=0.5",
     ]
     assert values(report(r), f"{GROUP}/Algorithm Name") == ["chest-demo"]
     assert values(report(r), f"{GROUP}/Algorithm Version") == ["1.2.0"]
@@ -399,7 +399,7 @@ def test_slices_are_named_highest_score_first_frames_count_from_one() -> None:
     (group,) = groups(sr)
     assert [i.referenced_frame_numbers for i in group.source_images] == [[12], [5]]
     parameters = values(sr, f"{GROUP}/Algorithm Parameters")
-    assert "evidence-scores=0.900000,0.800000" in parameters
+    assert "evidence-scores=0.9,0.8" in parameters
 
 
 def test_a_class_of_one_frame_is_referred_to_as_a_whole() -> None:
@@ -460,7 +460,7 @@ def test_a_category_is_a_coded_evaluation_with_its_score_and_the_next_best() -> 
     )
     parameters = values(sr, f"{GROUP}/Algorithm Parameters")
     assert "runner-up=SCT:399067008 lateral" in parameters
-    assert "runner-up-score=0.030000" in parameters
+    assert f"runner-up-score={1 - 0.97!r}" in parameters
     assert "labels=4" in parameters
     assert values(sr, f"{GROUP}/Flag") == []
     assert values(sr, f"{GROUP}/Tracking Identifier") == ["chest-demo/view"]
@@ -476,7 +476,7 @@ def test_an_estimate_is_a_number_in_its_unit_and_says_whether_it_was_validated()
     assert measured.FloatingPointValue == 131.25
     assert measured.MeasurementUnitsCodeSequence[0].CodeValue == "mo"
     parameters = values(sr, f"{GROUP}/Algorithm Parameters")
-    assert {"spread=4.500000", "references=500", "validated=yes"} <= set(parameters)
+    assert {"spread=4.5", "references=500", "validated=yes"} <= set(parameters)
 
 
 def test_without_references_nothing_is_estimated_and_the_obstacle_is_named() -> None:
