@@ -17,7 +17,7 @@ from dicom_node.ledger import Ledger, Tx, outbox
 from dicom_node.ledger.outbox import DueDelivery
 from dicom_node.outgoing import DOUBTFUL_AGE_S, Outcome, Verdict, next_attempt
 from dicom_node.peers import Peer, Verify
-from dicom_node.verification import Finding, How, Patience, Step, ruled
+from dicom_node.verification import Finding, Found, How, Patience, Step, ruled
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +68,11 @@ class Settling:
         """Note what a question about an object that was sent led to."""
         now = self.clock()
         ruling = ruled(
-            finding, sent_at=due.sent_at or now, now=now, patience=self.patience
+            finding,
+            sent_at=due.sent_at or now,
+            now=now,
+            patience=self.patience,
+            missed=due.missed,
         )
         key, detail = due.delivery, ruling.detail
         match ruling.step:
@@ -83,6 +87,7 @@ class Settling:
                     key,
                     detail=detail,
                     until=ruling.at or now,
+                    missed=finding.found is Found.MISSING,
                     transaction_uid=finding.transaction_uid,
                 )
             case Step.RESEND:

@@ -6,7 +6,7 @@ growing waits before the object counts as lost and is sent once more: the same b
 under the same UID.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Self
@@ -108,18 +108,35 @@ class Patience:
         For a destination that does not answer.
     demanded
         Whether an object that cannot be asked for is no delivery.
+    longest_wait_s
+        Between two questions.
     """
 
     commitment_s: float = 60.0
     missing_s: float = 900.0
     silence_s: float = WEEK_S
     demanded: bool = False
+    longest_wait_s: float = WAITS_S[-1]
 
 
 def ruled(
-    finding: Finding, *, sent_at: datetime, now: datetime, patience: Patience
+    finding: Finding,
+    *,
+    sent_at: datetime,
+    now: datetime,
+    patience: Patience,
+    missed: bool = False,
 ) -> Ruling:
-    """Return what follows from a finding."""
+    """Return what follows from a finding.
+
+    Parameters
+    ----------
+    missed
+        Whether the destination said before that it does not have the object: then
+        nothing but seeing it there counts.
+    """
+    if missed:
+        patience = replace(patience, demanded=True)
     match finding.found:
         case Found.THERE:
             return Ruling(step=Step.DELIVERED, detail=finding.detail)
@@ -132,9 +149,9 @@ def ruled(
         case Found.REQUESTED:
             wait_s, limit_s = patience.commitment_s, patience.silence_s
         case Found.UNREACHABLE:
-            wait_s, limit_s = _wait_s(now - sent_at), patience.silence_s
+            wait_s, limit_s = _wait_s(now - sent_at, patience), patience.silence_s
         case Found.LATER:
-            wait_s, limit_s = _wait_s(now - sent_at), patience.missing_s
+            wait_s, limit_s = _wait_s(now - sent_at, patience), patience.missing_s
         case Found.UNABLE:
             wait_s, limit_s = MENDING_S, 0.0
     return _unsure(finding, sent_at, now, patience, wait_s=wait_s, limit_s=limit_s)
@@ -146,7 +163,7 @@ def _missing(
     left_s = patience.missing_s - (now - sent_at).total_seconds()
     if left_s <= 0:
         return Ruling(step=Step.RESEND, detail=LOST)
-    wait_s = min(_wait_s(now - sent_at), left_s)
+    wait_s = min(_wait_s(now - sent_at, patience), left_s)
     return Ruling(
         step=Step.ASK, detail=finding.detail, at=now + timedelta(seconds=wait_s)
     )
@@ -169,18 +186,16 @@ def _unsure(
         )
     if age_s >= patience.silence_s:
         return Ruling(step=Step.DEAD, detail=f"never verified: {finding.detail}")
-    if age_s >= limit_s:
-        wait_s = max(wait_s, MENDING_S)
     return Ruling(
         step=Step.ASK, detail=finding.detail, at=now + timedelta(seconds=wait_s)
     )
 
 
-def _wait_s(age: timedelta) -> float:
+def _wait_s(age: timedelta, patience: Patience) -> float:
     """Return how long to wait from here to the next question."""
     point_s = 0.0
     for wait_s in WAITS_S:
         point_s += wait_s
         if age.total_seconds() < point_s:
-            return wait_s
-    return WAITS_S[-1]
+            return min(wait_s, patience.longest_wait_s)
+    return min(WAITS_S[-1], patience.longest_wait_s)

@@ -72,4 +72,5 @@ def patience(settings: Settings, peer: Peer) -> verification.Patience:
         missing_s=settings.delivery.verify_age_s,
         silence_s=peer.retry.max_age_s or verification.WEEK_S,
         demanded=peer.verify in {Verify.COMMITMENT, Verify.QUERY},
+        longest_wait_s=min(verification.WAITS_S[-1], peer.retry.cap_s),
     )

@@ -63,6 +63,8 @@ class DueDelivery:
         When the destination said that it stored it; None before.
     asked
         Whether it was asked to commit to it, and has not reported.
+    missed
+        Whether it said since that it does not have it.
     """
 
     delivery: int
@@ -76,6 +78,7 @@ class DueDelivery:
     path: str
     sent_at: datetime | None = None
     asked: bool = False
+    missed: bool = False
 
 
 def address(
@@ -191,12 +194,13 @@ def _from(row: Any) -> DueDelivery:
         path=row.path,
         sent_at=row.sent_at,
         asked=bool(row.transaction_uid),
+        missed=row.missed,
     )
 
 
 def sent(tx: Connection, key: int, *, detail: str, now: datetime) -> None:
     """Note that the destination said success; it is to be asked for at once."""
-    values = {"sent_at": now, "next_at": now, "transaction_uid": None}
+    values = {"sent_at": now, "next_at": now, "transaction_uid": None, "missed": False}
     _settle(tx, key, true(), state=SENT, detail=detail, **values)
 
 
@@ -223,17 +227,22 @@ def ask_again(
     *,
     detail: str,
     until: datetime,
+    missed: bool = False,
     transaction_uid: str | None = None,
 ) -> None:
     """Note when to ask for an object again.
 
     Parameters
     ----------
+    missed
+        Whether it was not there.
     transaction_uid
         Of a request for storage commitment that was made for it; empty if another
         one is to be made; None to leave what there is.
     """
     values: dict[str, object] = {"detail": detail, "next_at": until}
+    if missed:
+        values["missed"] = True
     if transaction_uid is not None:
         values["transaction_uid"] = transaction_uid or None
     _verify(tx, key, **values)
@@ -244,11 +253,12 @@ def lost(
 ) -> None:
     """Note that the destination does not have what it said it stored: send it again.
 
-    What names another patient than its study does by now is not sent again.
+    What names another patient than its study does by now is not sent again, nor what
+    a note has rejected.
     """
     study_id, uid, destination = _named(tx, key)
     wrong = _of(study_id).where(
-        _of_another_patient(study_id), artefact.c.id == _own(key)
+        _of_another_patient(study_id) | _rejected(), artefact.c.id == _own(key)
     )
     state = CANCELLED if tx.execute(wrong).first() else WAITING
     values = {"next_at": until, "transaction_uid": None}
@@ -312,7 +322,7 @@ def resend(
     delivered_too
         Also what the destinations had: they may have lost it since.
     """
-    right = _of(study_id).where(~_of_another_patient(study_id))
+    right = _of(study_id).where(~_of_another_patient(study_id), ~_rejected())
     states = [WAITING, DEAD, *([SENT, DELIVERED] if delivered_too else [])]
     return tx.execute(
         update(delivery)
@@ -394,6 +404,11 @@ def _of_another_patient(study_id: int) -> ColumnElement[bool]:
     )
     # a note takes back what was wrong already: that stays true
     return and_(of_others, artefact.c.kind != ObjectKind.REJECTION)
+
+
+def _rejected() -> ColumnElement[bool]:
+    """Return whether a note takes the object back."""
+    return exists().where(rejection.c.artefact_id == artefact.c.id).correlate(artefact)
 
 
 def _precedes_what_it_rejects() -> ColumnElement[bool]:

@@ -31,6 +31,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -254,6 +255,7 @@ delivery = Table(
     Column("delivered_at", Utc),
     Column("dead_at", Utc),
     Column("verified", String(16), nullable=False, server_default=""),
+    Column("missed", Boolean, nullable=False, server_default=false()),
     Column("transaction_uid", String(64), index=True),
     UniqueConstraint("artefact_id", "destination"),
     Index("ix_delivery_state_next_at", "state", "next_at"),

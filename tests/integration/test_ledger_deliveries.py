@@ -246,3 +246,18 @@ def test_what_a_restored_pacs_lost_is_sent_again(
         happen(tx, box_key, Event.DELIVERED, detail="", at=T0)
     pacsight(config, "retry", study_uid(1))
     assert len(due(ledger, now=datetime.now(UTC))) == 2
+
+
+def test_what_was_not_there_is_remembered_until_it_is_sent_again(
+    ledger: Ledger, sent: list[DueDelivery]
+) -> None:
+    """A destination that cannot say any more is not taken at its word then."""
+    key = sent[0].delivery
+    with ledger.write() as tx:
+        outbox.ask_again(tx, key, detail="not there", until=T0, missed=True)
+        outbox.ask_again(tx, key, detail="HTTP 503", until=T0)
+    assert [one.missed for one in unverified(ledger)] == [True, False]
+    with ledger.write() as tx:
+        outbox.lost(tx, key, detail="not there", now=T0, until=T0)
+        outbox.sent(tx, key, detail="stored", now=T0)
+    assert [one.missed for one in unverified(ledger)] == [False, False]

@@ -170,3 +170,19 @@ def test_reports_of_a_pack_that_is_gone_are_taken_back_by_another(
     head, knee = jobs(ledger)[1:]
     assert len(job_input(ledger, head.id).former) == 2
     assert job_input(ledger, knee.id).former == ()
+
+
+def test_what_a_note_rejects_is_not_sent_once_more(ledger: Ledger) -> None:
+    """Neither when an operator asks, nor when its destination has lost it."""
+    concluded_study(ledger, received())
+    with ledger.write() as tx:
+        for one in due(ledger):
+            outbox.sent(tx, one.delivery, detail="stored", now=T0)
+    record(ledger, received(number=2, at=later(1)))
+    next_revision(ledger)
+    conclude_with_note(ledger)
+    with ledger.write() as tx:
+        former = outbox.unverified(tx, PACS.destination, now=T0, limit=9)
+        outbox.lost(tx, former[0].delivery, detail="not there", now=T0, until=T0)
+        outbox.resend(tx, standing(ledger).key, now=T0, delivered_too=True)
+    assert sorted(sent_to(ledger, "PACS")) == ["RN", "SC", "SR"]

@@ -16,6 +16,10 @@ def upgrade() -> None:
         op.add_column("delivery", sa.Column(name, sa.DateTime(), nullable=True))
     verified = sa.Column("verified", sa.String(16), nullable=False, server_default="")
     op.add_column("delivery", verified)
+    op.add_column(
+        "delivery",
+        sa.Column("missed", sa.Boolean(), nullable=False, server_default=sa.false()),
+    )
     transaction = sa.Column("transaction_uid", sa.String(64), nullable=True)
     op.add_column("delivery", transaction)
     op.create_index(INDEX, "delivery", ["transaction_uid"])
@@ -27,5 +31,5 @@ def downgrade() -> None:
     op.execute("UPDATE delivery SET state = 'waiting' WHERE state = 'sent'")
     op.drop_index(INDEX, table_name="delivery")
     with op.batch_alter_table("delivery", schema=None) as batch_op:
-        for name in ("transaction_uid", "verified", "dead_at", "sent_at"):
+        for name in ("transaction_uid", "missed", "verified", "dead_at", "sent_at"):
             batch_op.drop_column(name)

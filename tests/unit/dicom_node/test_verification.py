@@ -73,10 +73,14 @@ def test_what_cannot_be_known_is_believed_and_said(found: Found, age_s: float) -
     )
 
 
-@pytest.mark.parametrize("found", [Found.UNABLE, Found.LATER])
-def test_what_has_to_be_known_is_asked_slowly_then_dead(found: Found) -> None:
+@pytest.mark.parametrize(
+    ("found", "slowly_s"), [(Found.UNABLE, MENDING_S), (Found.LATER, 300)]
+)
+def test_what_has_to_be_known_is_asked_slowly_then_dead(
+    found: Found, slowly_s: float
+) -> None:
     """Where verification is demanded, a word alone is never a delivery."""
-    assert wait_s(found, 900, STRICT) == MENDING_S
+    assert wait_s(found, 900, STRICT) == slowly_s
     assert ruling(found, WEEK_S - 1, STRICT).step is Step.ASK
     assert ruling(found, WEEK_S, STRICT).detail == "never verified: said so"
 
@@ -112,3 +116,18 @@ def test_no_object_is_asked_for_without_end(
     assert wait is None or wait > 0
     if age_s >= WEEK_S:
         assert ruling(found, age_s, patience).step is not Step.ASK
+
+
+@pytest.mark.parametrize("found", [Found.UNABLE, Found.LATER, Found.UNREACHABLE])
+def test_what_was_not_there_once_has_to_be_seen_there(found: Found) -> None:
+    """An archive that is busy when patience ends may not have it all the same."""
+    finding = Finding(delivery=1, found=found, detail="HTTP 503")
+    now = SENT + timedelta(seconds=901)
+    step = ruled(finding, sent_at=SENT, now=now, patience=EASY, missed=True).step
+    assert step is Step.ASK
+
+
+def test_a_peer_that_is_tried_often_is_asked_often() -> None:
+    """No question waits longer than a retry would."""
+    quick = Patience(longest_wait_s=2)
+    assert wait_s(Found.UNREACHABLE, 900, quick) == 2
