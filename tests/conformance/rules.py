@@ -32,6 +32,8 @@ CONTEXTS = {
     *("Device Observer Manufacturer", "Device Observer Model Name"),
     *("Tracking Identifier", "Tracking Unique Identifier"),
 }
+REFERENCES = {"IMAGE", "COMPOSITE"}
+"""Items that TID 2010 wants without a name."""
 PROPERTIES = {
     "+, range of upper measurement uncertainty",
     "-, range of lower measurement uncertainty",
@@ -146,7 +148,9 @@ def _tree(root: Dataset) -> Iterator[str]:
 
 def _below(node: Dataset, parent: str) -> Iterator[str]:
     for item in node.get("ContentSequence") or ():
-        name = str(item.ConceptNameCodeSequence[0].CodeMeaning)
+        name = _name(item)
+        if not name and item.ValueType not in REFERENCES:
+            yield f"a {item.ValueType} item has no name"
         of_site = name == "Laterality" and parent == "Finding Site"
         expected = RELATIONSHIPS.get(
             f"{name} of a site" if of_site else name, "CONTAINS"
@@ -159,6 +163,11 @@ def _below(node: Dataset, parent: str) -> Iterator[str]:
         if item.ValueType == "CONTAINER" and not separate:
             yield f"{name} is not SEPARATE"
         yield from _below(item, name)
+
+
+def _name(item: Dataset) -> str:
+    named = item.get("ConceptNameCodeSequence")
+    return str(named[0].CodeMeaning) if named else ""
 
 
 def _report(dataset: Dataset, made_from: Result) -> Iterator[str]:
