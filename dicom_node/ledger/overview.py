@@ -29,7 +29,8 @@ class StudyLine:
     Parameters
     ----------
     seconds
-        From the last image of the revision to its last delivery, or None.
+        From the last image of the revision to the moment when its last destination
+        had said that it stored the report, or None until that is verified.
     """
 
     study_uid: StudyUid
@@ -123,7 +124,10 @@ def journal(tx: Connection, study_uid: str | None, *, limit: int) -> list[Journa
 
 def _last_deliveries(tx: Connection, jobs: Sequence[int]) -> dict[int, datetime]:
     query = (
-        select(artefact.c.job_id, func.max(delivery.c.delivered_at))
+        select(
+            artefact.c.job_id,
+            func.max(func.coalesce(delivery.c.sent_at, delivery.c.delivered_at)),
+        )
         .join(artefact, artefact.c.id == delivery.c.artefact_id)
         .where(artefact.c.job_id.in_(jobs), delivery.c.state == DELIVERED)
         .group_by(artefact.c.job_id)
