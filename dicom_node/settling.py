@@ -13,7 +13,7 @@ from random import Random
 import structlog
 
 from dicom_node.commitment import Report, findings
-from dicom_node.ledger import Ledger, Tx, outbox
+from dicom_node.ledger import Ledger, Tx, outbox, outcomes
 from dicom_node.ledger.outbox import DueDelivery
 from dicom_node.outgoing import DOUBTFUL_AGE_S, Outcome, Verdict, next_attempt
 from dicom_node.peers import Peer, Verify
@@ -52,13 +52,13 @@ class Settling:
         key, detail = due.delivery, outcome.detail
         match outcome.verdict:
             case Verdict.SENT if self.peer.verify is not Verify.NONE:
-                outbox.sent(tx, key, detail=detail, now=now)
+                outcomes.sent(tx, key, detail=detail, now=now)
             case Verdict.SENT:
                 detail = f"{detail}; not verified: switched off"
-                outbox.delivered(tx, key, detail=detail, now=now)
+                outcomes.delivered(tx, key, detail=detail, now=now)
             case Verdict.DELIVERED:
                 how = outcome.how
-                outbox.delivered(tx, key, detail=detail, now=now, verified=how)
+                outcomes.delivered(tx, key, detail=detail, now=now, verified=how)
             case Verdict.DEAD:
                 self._give_up(tx, key, detail)
             case Verdict.RETRY:
@@ -78,11 +78,11 @@ class Settling:
         match ruling.step:
             case Step.DELIVERED:
                 how = finding.how
-                outbox.confirmed(tx, key, detail=detail, now=now, verified=how)
+                outcomes.confirmed(tx, key, detail=detail, now=now, verified=how)
                 if how is How.NOT:
                     log.warning("not_verified", peer=self.peer.name, detail=detail)
             case Step.ASK:
-                outbox.ask_again(
+                outcomes.ask_again(
                     tx,
                     key,
                     detail=detail,
@@ -102,7 +102,7 @@ class Settling:
             detail = f"given up after {attempts} attempts: {outcome.detail}"
             self._give_up(tx, due.delivery, detail)
             return
-        outbox.postpone(tx, due.delivery, detail=outcome.detail, until=until)
+        outcomes.postpone(tx, due.delivery, detail=outcome.detail, until=until)
         log.warning("delivery_failed", peer=self.peer.name, detail=outcome.detail)
 
     def _resend(self, tx: Tx, due: DueDelivery, detail: str) -> None:
@@ -118,7 +118,7 @@ class Settling:
             self._disprove(tx, due.delivery, detail)
             return
         now = self.clock()
-        outbox.lost(tx, due.delivery, detail=detail, now=now, until=until)
+        outcomes.lost(tx, due.delivery, detail=detail, now=now, until=until)
         log.warning("delivery_lost", peer=self.peer.name, detail=detail)
 
     def _next(self, attempts: int, outcome: Outcome) -> datetime | None:
@@ -131,11 +131,11 @@ class Settling:
         )
 
     def _give_up(self, tx: Tx, key: int, detail: str) -> None:
-        outbox.give_up(tx, key, detail=detail, now=self.clock())
+        outcomes.give_up(tx, key, detail=detail, now=self.clock())
         log.warning("delivery_given_up", peer=self.peer.name, detail=detail)
 
     def _disprove(self, tx: Tx, key: int, detail: str) -> None:
-        outbox.disprove(tx, key, detail=detail, now=self.clock())
+        outcomes.disprove(tx, key, detail=detail, now=self.clock())
         log.warning("delivery_given_up", peer=self.peer.name, detail=detail)
 
 

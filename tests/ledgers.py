@@ -29,6 +29,7 @@ from dicom_node.ledger import (
     leases,
     motion,
     outbox,
+    outcomes,
     results,
     revisions,
     work,
@@ -276,7 +277,7 @@ def deliver(ledger: Ledger, number: int = 1, *, now: datetime = T0) -> int:
     key = standing(ledger, number).key
     with ledger.write() as tx:
         for one in mine:
-            outbox.delivered(tx, one.delivery, detail="stored", now=now)
+            outcomes.delivered(tx, one.delivery, detail="stored", now=now)
         happen(tx, key, Event.DELIVERED, detail="", at=now)
     return len(mine)
 

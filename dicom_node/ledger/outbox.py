@@ -11,8 +11,8 @@ from sqlalchemy import (
     Select,
     and_,
     exists,
+    or_,
     select,
-    true,
     update,
 )
 
@@ -24,7 +24,6 @@ from dicom_node.domain import (
     SopInstanceUid,
     StudyUid,
 )
-from dicom_node.ledger.events import note
 from dicom_node.ledger.rejections import recipients
 from dicom_node.ledger.sql import insert_ignore
 from dicom_node.ledger.tables import (
@@ -198,113 +197,21 @@ def _from(row: Any) -> DueDelivery:
     )
 
 
-def sent(tx: Connection, key: int, *, detail: str, now: datetime) -> None:
-    """Note that the destination said success; it is to be asked for at once."""
-    values = {"sent_at": now, "next_at": now, "transaction_uid": None, "missed": False}
-    _settle(tx, key, true(), state=SENT, detail=detail, **values)
-
-
-def delivered(
-    tx: Connection, key: int, *, detail: str, now: datetime, verified: str = ""
-) -> None:
-    """Note that the destination has the object, and how that was seen."""
-    values = {"delivered_at": now, "sent_at": now, "verified": verified}
-    _settle(tx, key, true(), state=DELIVERED, detail=detail, **values)
-
-
-def confirmed(
-    tx: Connection, key: int, *, detail: str, now: datetime, verified: str
-) -> None:
-    """Note what asking for an object that was sent led to: it counts as delivered."""
-    _verify(
-        tx, key, state=DELIVERED, detail=detail, delivered_at=now, verified=verified
-    )
-
-
-def ask_again(
-    tx: Connection,
-    key: int,
-    *,
-    detail: str,
-    until: datetime,
-    missed: bool = False,
-    transaction_uid: str | None = None,
-) -> None:
-    """Note when to ask for an object again.
-
-    Parameters
-    ----------
-    missed
-        Whether it was not there.
-    transaction_uid
-        Of a request for storage commitment that was made for it; empty if another
-        one is to be made; None to leave what there is.
-    """
-    values: dict[str, object] = {"detail": detail, "next_at": until}
-    if missed:
-        values["missed"] = True
-    if transaction_uid is not None:
-        values["transaction_uid"] = transaction_uid or None
-    _verify(tx, key, **values)
-
-
-def lost(
-    tx: Connection, key: int, *, detail: str, now: datetime, until: datetime
-) -> None:
-    """Note that the destination does not have what it said it stored: send it again.
-
-    What names another patient than its study does by now is not sent again, nor what
-    a note has rejected.
-    """
-    study_id, uid, destination = _named(tx, key)
-    wrong = _of(study_id).where(
-        _of_another_patient(study_id) | _rejected(), artefact.c.id == _own(key)
-    )
-    state = CANCELLED if tx.execute(wrong).first() else WAITING
-    values = {"next_at": until, "transaction_uid": None}
-    if _verify(tx, key, state=state, detail=detail, **values):
-        note(tx, now, "lost", f"{destination}: {detail}", study_id=study_id, uid=uid)
-
-
-def postpone(tx: Connection, key: int, *, detail: str, until: datetime) -> None:
-    """Note a try that failed, and when the next one is due.
-
-    Nothing, where the delivery was cancelled meanwhile.
-    """
-    _settle(tx, key, delivery.c.state == WAITING, detail=detail, next_at=until)
-
-
-def give_up(tx: Connection, key: int, *, detail: str, now: datetime) -> None:
-    """Note that the destination refused for good.
-
-    Nothing, where the delivery was cancelled or sent meanwhile.
-    """
-    dead = {"state": DEAD, "detail": detail, "dead_at": now}
-    if _settle(tx, key, delivery.c.state == WAITING, **dead):
-        _mourn(tx, key, detail=detail, now=now)
-
-
-def disprove(tx: Connection, key: int, *, detail: str, now: datetime) -> None:
-    """Note that the destination will not have what it said it stored.
-
-    Nothing, where that was settled meanwhile. A question is no attempt.
-    """
-    if _verify(tx, key, state=DEAD, detail=detail, dead_at=now):
-        _mourn(tx, key, detail=detail, now=now)
-
-
 def cancel(tx: Connection, study_id: int, *, detail: str) -> None:
     """Take what waits of the study out of the outbox."""
     tx.execute(
         update(delivery)
-        .where(delivery.c.state == WAITING, delivery.c.artefact_id.in_(_of(study_id)))
+        .where(
+            delivery.c.state == WAITING,
+            delivery.c.artefact_id.in_(artefacts_of(study_id)),
+        )
         .values(state=CANCELLED, detail=detail)
     )
 
 
 def withdraw(tx: Connection, study_id: int, *, detail: str) -> None:
     """Take out of the outbox what names another patient than the study now does."""
-    wrong = _of(study_id).where(_of_another_patient(study_id))
+    wrong = artefacts_of(study_id).where(_of_another_patient(study_id))
     tx.execute(
         update(delivery)
         .where(delivery.c.state == WAITING, delivery.c.artefact_id.in_(wrong))
@@ -322,7 +229,7 @@ def resend(
     delivered_too
         Also what the destinations had: they may have lost it since.
     """
-    right = _of(study_id).where(~_of_another_patient(study_id), ~_rejected())
+    right = artefacts_of(study_id).where(~not_to_be_sent(study_id))
     states = [WAITING, DEAD, *([SENT, DELIVERED] if delivered_too else [])]
     return tx.execute(
         update(delivery)
@@ -342,7 +249,7 @@ def resend(
 def refusal(tx: Connection, study_id: int) -> str:
     """Return who refused the current revision for good, and why; empty if nobody."""
     current = (
-        _of(study_id)
+        artefacts_of(study_id)
         .join(study, study.c.id == revision.c.study_id)
         .where(revision.c.number == study.c.revision)
     )
@@ -355,13 +262,8 @@ def refusal(tx: Connection, study_id: int) -> str:
     return f"{row.destination}: {row.detail}" if row else ""
 
 
-def _mourn(tx: Connection, key: int, *, detail: str, now: datetime) -> None:
-    study_id, uid, destination = _named(tx, key)
-    text = f"{destination}: {detail}"
-    note(tx, now, "undeliverable", text, study_id=study_id, uid=uid)
-
-
-def _of(study_id: int) -> Select[int]:
+def artefacts_of(study_id: int) -> Select[int]:
+    """Return the keys of everything that was ever composed of a study."""
     return (
         select(artefact.c.id)
         .join(job, job.c.id == artefact.c.job_id)
@@ -370,20 +272,9 @@ def _of(study_id: int) -> Select[int]:
     )
 
 
-def _own(key: int) -> Any:
-    return select(delivery.c.artefact_id).where(delivery.c.id == key).scalar_subquery()
-
-
-def _named(tx: Connection, key: int) -> tuple[int, str, str]:
-    """Return a delivery's study, SOP Instance UID and destination."""
-    row = tx.execute(
-        select(revision.c.study_id, artefact.c.sop_instance_uid, delivery.c.destination)
-        .join(job, job.c.revision_id == revision.c.id)
-        .join(artefact, artefact.c.job_id == job.c.id)
-        .join(delivery, delivery.c.artefact_id == artefact.c.id)
-        .where(delivery.c.id == key)
-    ).one()
-    return row.study_id, row.sop_instance_uid, row.destination
+def not_to_be_sent(study_id: int) -> ColumnElement[bool]:
+    """Return whether an object is another patient's by now, or was rejected."""
+    return or_(_of_another_patient(study_id), _rejected())
 
 
 def _of_another_patient(study_id: int) -> ColumnElement[bool]:
@@ -424,24 +315,3 @@ def _precedes_what_it_rejects() -> ColumnElement[bool]:
         )
         .correlate(delivery)
     )
-
-
-def _settle(
-    tx: Connection, key: int, where: ColumnElement[bool], **values: object
-) -> bool:
-    settled = (
-        update(delivery)
-        .where(delivery.c.id == key, where)
-        .values(attempts=delivery.c.attempts + 1, **values)
-    )
-    return tx.execute(settled).rowcount == 1
-
-
-def _verify(tx: Connection, key: int, **values: object) -> bool:
-    """Change a delivery that was sent and is not verified; False if it is none."""
-    changed = (
-        update(delivery)
-        .where(delivery.c.id == key, delivery.c.state == SENT)
-        .values(**values)
-    )
-    return tx.execute(changed).rowcount == 1

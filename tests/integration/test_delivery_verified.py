@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from dicom_node.commitment import FAILURES, INSTANCE, PUSH_MODEL
 from dicom_node.domain import ObjectKind
 from dicom_node.drain import Drain
-from dicom_node.ledger import Ledger, outbox
+from dicom_node.ledger import Ledger, outbox, outcomes
 from dicom_node.ledger.overview import journal
 from dicom_node.peers import Peer, Right, Verify, Via
 from dicom_node.scp import Listener, StorageScp
@@ -438,7 +438,9 @@ def test_a_fault_of_one_question_leaves_no_object_without_its_next(
         box.clock.pass_s(60)
         with box.ledger.write() as tx:
             key = outbox.unverified(tx, "pacs", now=box.clock(), limit=1)[0].delivery
-            outbox.ask_again(tx, key, detail="", until=box.clock(), transaction_uid="")
+            outcomes.ask_again(
+                tx, key, detail="", until=box.clock(), transaction_uid=""
+            )
         assert drain.verify() == 2
         assert drain.verify() == 0
 

@@ -16,7 +16,7 @@ from dicom_node.domain import (
     StudyUid,
 )
 from dicom_node.handover import Handover, Pace
-from dicom_node.ledger import Ledger, arrivals, leases, motion, outbox
+from dicom_node.ledger import Ledger, arrivals, leases, motion, outcomes
 from dicom_node.ledger.leases import BATCHES, JOBS
 from dicom_node.ledger.outbox import Address
 from dicom_node.ledger.overview import journal
@@ -130,7 +130,7 @@ class Site:
         waiting = due(self.ledger, now=self.clock())
         for one in waiting:
             with self.ledger.write() as tx:
-                outbox.delivered(tx, one.delivery, detail="stored", now=self.clock())
+                outcomes.delivered(tx, one.delivery, detail="stored", now=self.clock())
         return len(waiting)
 
     def finish(self) -> None:
@@ -525,7 +525,7 @@ def test_a_destination_that_refuses_leaves_the_study_undelivered(site: Site) -> 
     site.work_off()
     for one in due(site.ledger, now=site.clock()):
         with site.ledger.write() as tx:
-            outbox.give_up(tx, one.delivery, detail="0xA900 no", now=site.clock())
+            outcomes.give_up(tx, one.delivery, detail="0xA900 no", now=site.clock())
     site.tick()
     assert standing(site.ledger).detail == "PACS: 0xA900 no"
     assert state(site.ledger) == "undelivered"

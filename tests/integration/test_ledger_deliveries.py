@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from dicom_node.commitment import Report
 from dicom_node.domain import ObjectKind
-from dicom_node.ledger import Ledger, motion, outbox
+from dicom_node.ledger import Ledger, motion, outbox, outcomes
 from dicom_node.ledger.deliveries import dead_letters, deliveries
 from dicom_node.ledger.outbox import DueDelivery
 from dicom_node.ledger.studies import happen
@@ -39,7 +39,7 @@ def sent(ledger: Ledger) -> list[DueDelivery]:
     objects = due(ledger)
     with ledger.write() as tx:
         for one in objects:
-            outbox.sent(tx, one.delivery, detail="stored", now=T0)
+            outcomes.sent(tx, one.delivery, detail="stored", now=T0)
     return objects
 
 
@@ -60,7 +60,7 @@ def test_what_was_sent_is_in_motion(ledger: Ledger, sent: list[DueDelivery]) -> 
         assert motion.delivered(tx) == []
     with ledger.write() as tx:
         for one in sent:
-            outbox.confirmed(tx, one.delivery, detail="", now=T0, verified="query")
+            outcomes.confirmed(tx, one.delivery, detail="", now=T0, verified="query")
     with ledger.read() as tx:
         assert motion.delivered(tx) == [standing(ledger).key]
 
@@ -72,7 +72,7 @@ def test_a_transaction_is_known_before_its_report(
     until = T0 + timedelta(seconds=60)
     with ledger.write() as tx:
         for one in sent:
-            outbox.ask_again(
+            outcomes.ask_again(
                 tx, one.delivery, detail="asked", until=until, transaction_uid="2.25.7"
             )
     assert unverified(ledger, 59) == []
@@ -93,8 +93,8 @@ def test_a_report_settles_what_it_names(ledger: Ledger, tmp_path: Path) -> None:
     with ledger.write() as tx:
         for one in outbox.due(tx, "pacs", now=T0, limit=9):
             key = one.delivery
-            outbox.sent(tx, key, detail="stored", now=T0)
-            outbox.ask_again(tx, key, detail="", until=T0, transaction_uid="2.25.7")
+            outcomes.sent(tx, key, detail="stored", now=T0)
+            outcomes.ask_again(tx, key, detail="", until=T0, transaction_uid="2.25.7")
     report, capture = (str(line.sop_instance_uid) for line in box.lines())
     said = Report(
         transaction_uid="2.25.7",
@@ -116,10 +116,10 @@ def test_a_late_answer_changes_nothing(ledger: Ledger, sent: list[DueDelivery]) 
     key = sent[0].delivery
     with ledger.write() as tx:
         outbox.resend(tx, standing(ledger).key, now=T0, delivered_too=True)
-        outbox.confirmed(tx, key, detail="late", now=T0, verified="query")
-        outbox.lost(tx, key, detail="late", now=T0, until=T0)
-        outbox.ask_again(tx, key, detail="late", until=T0)
-        outbox.disprove(tx, key, detail="late", now=T0)
+        outcomes.confirmed(tx, key, detail="late", now=T0, verified="query")
+        outcomes.lost(tx, key, detail="late", now=T0, until=T0)
+        outcomes.ask_again(tx, key, detail="late", until=T0)
+        outcomes.disprove(tx, key, detail="late", now=T0)
     assert {one.delivery for one in due(ledger)} == {one.delivery for one in sent}
 
 
@@ -128,8 +128,8 @@ def test_a_refusal_does_not_undo_what_another_node_sent(
 ) -> None:
     """Two nodes on one outbox may both try: whoever succeeds counts."""
     with ledger.write() as tx:
-        outbox.give_up(tx, sent[0].delivery, detail="0x0111", now=T0)
-        outbox.postpone(tx, sent[0].delivery, detail="no connection", until=T0)
+        outcomes.give_up(tx, sent[0].delivery, detail="0x0111", now=T0)
+        outcomes.postpone(tx, sent[0].delivery, detail="no connection", until=T0)
     with ledger.read() as tx:
         assert {line.state for line in deliveries(tx)} == {"sent"}
 
@@ -143,7 +143,7 @@ def test_what_is_lost_of_another_patient_is_not_sent_again(
     complete(ledger)
     open_revision(ledger)
     with ledger.write() as tx:
-        outbox.lost(tx, sent[0].delivery, detail="lost", now=T0, until=T0)
+        outcomes.lost(tx, sent[0].delivery, detail="lost", now=T0, until=T0)
     with ledger.read() as tx:
         states = {line.sop_instance_uid: line.state for line in deliveries(tx)}
     assert states[sent[0].sop_instance_uid] == "cancelled"
@@ -153,7 +153,7 @@ def test_a_dead_letter_says_since_when(ledger: Ledger, sent: list[DueDelivery]) 
     """And how often it was tried; a question is no attempt."""
     at = T0 + timedelta(hours=3)
     with ledger.write() as tx:
-        outbox.disprove(tx, sent[0].delivery, detail="other content", now=at)
+        outcomes.disprove(tx, sent[0].delivery, detail="other content", now=at)
     with ledger.read() as tx:
         (letter,) = dead_letters(tx)
     assert (letter.since, letter.attempts) == (at, 1)
@@ -191,7 +191,7 @@ def test_dead_letters_are_listed_and_sent_again(
     assert pacsight(config, "retry") == "nothing was given up\n"
     why = "PACS accepts no Comprehensive 3D SR Storage in Explicit VR Little Endian"
     with ledger.write() as tx:
-        outbox.disprove(tx, sent[0].delivery, detail=why, now=T0)
+        outcomes.disprove(tx, sent[0].delivery, detail=why, now=T0)
     shown = pacsight(config, "retry")
     assert max(len(line) for line in shown.splitlines()) <= 80
     assert "Mend what the last column says" in shown
@@ -210,7 +210,7 @@ def test_everything_is_sent_again_at_once(
     """``--all`` takes every study of which something was given up, whatever its state."""
     with ledger.write() as tx:
         for one in sent:
-            outbox.disprove(tx, one.delivery, detail="no", now=T0)
+            outcomes.disprove(tx, one.delivery, detail="no", now=T0)
     said = json.loads(pacsight(config, "retry", "--all", "--json"))
     assert said == [{"study_uid": study_uid(1), "state": "delivering"}]
     assert len(due(ledger, now=datetime.now(UTC))) == 2
@@ -222,7 +222,7 @@ def test_deliveries_are_shown(
 ) -> None:
     """Where each object stands, and how it was seen; on 80 columns, or as JSON."""
     with ledger.write() as tx:
-        outbox.confirmed(
+        outcomes.confirmed(
             tx, sent[0].delivery, detail="there", now=T0, verified="commitment"
         )
     shown = pacsight(config, "deliveries", study_uid(1))
@@ -242,7 +242,7 @@ def test_what_a_restored_pacs_lost_is_sent_again(
     box_key = standing(ledger).key
     with ledger.write() as tx:
         for one in sent:
-            outbox.confirmed(tx, one.delivery, detail="", now=T0, verified="query")
+            outcomes.confirmed(tx, one.delivery, detail="", now=T0, verified="query")
         happen(tx, box_key, Event.DELIVERED, detail="", at=T0)
     pacsight(config, "retry", study_uid(1))
     assert len(due(ledger, now=datetime.now(UTC))) == 2
@@ -254,10 +254,10 @@ def test_what_was_not_there_is_remembered_until_it_is_sent_again(
     """A destination that cannot say any more is not taken at its word then."""
     key = sent[0].delivery
     with ledger.write() as tx:
-        outbox.ask_again(tx, key, detail="not there", until=T0, missed=True)
-        outbox.ask_again(tx, key, detail="HTTP 503", until=T0)
+        outcomes.ask_again(tx, key, detail="not there", until=T0, missed=True)
+        outcomes.ask_again(tx, key, detail="HTTP 503", until=T0)
     assert [one.missed for one in unverified(ledger)] == [True, False]
     with ledger.write() as tx:
-        outbox.lost(tx, key, detail="not there", now=T0, until=T0)
-        outbox.sent(tx, key, detail="stored", now=T0)
+        outcomes.lost(tx, key, detail="not there", now=T0, until=T0)
+        outcomes.sent(tx, key, detail="stored", now=T0)
     assert [one.missed for one in unverified(ledger)] == [False, False]

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from dicom_node.domain import ObjectKind, PackCard
-from dicom_node.ledger import Ledger, outbox
+from dicom_node.ledger import Ledger, outbox, outcomes
 from dicom_node.ledger.leases import JOBS
 from dicom_node.ledger.outbox import Address
 from dicom_node.ledger.studies import happen
@@ -100,7 +100,7 @@ def test_what_was_tried_may_be_there(ledger: Ledger) -> None:
     concluded_study(ledger, received())
     with ledger.write() as tx:
         for one in outbox.due(tx, PACS.destination, now=T0, limit=9):
-            outbox.postpone(tx, one.delivery, detail="no answer", until=T0)
+            outcomes.postpone(tx, one.delivery, detail="no answer", until=T0)
     record(ledger, received(content="corrected", patient=B))
     next_revision(ledger)
     assert len(job_input(ledger, jobs(ledger)[-1].id).former) == 2
@@ -127,7 +127,7 @@ def test_a_note_waits_until_what_it_rejects_has_arrived(ledger: Ledger) -> None:
     assert sent_to(ledger, "PACS") == ["SR", "SC", "SR", "SC"]
     with ledger.write() as tx:
         for one in due(ledger)[:2]:
-            outbox.delivered(tx, one.delivery, detail="stored", now=T0)
+            outcomes.delivered(tx, one.delivery, detail="stored", now=T0)
     assert sent_to(ledger, "PACS") == ["SR", "SC", "RN"]
 
 
@@ -177,12 +177,12 @@ def test_what_a_note_rejects_is_not_sent_once_more(ledger: Ledger) -> None:
     concluded_study(ledger, received())
     with ledger.write() as tx:
         for one in due(ledger):
-            outbox.sent(tx, one.delivery, detail="stored", now=T0)
+            outcomes.sent(tx, one.delivery, detail="stored", now=T0)
     record(ledger, received(number=2, at=later(1)))
     next_revision(ledger)
     conclude_with_note(ledger)
     with ledger.write() as tx:
         former = outbox.unverified(tx, PACS.destination, now=T0, limit=9)
-        outbox.lost(tx, former[0].delivery, detail="not there", now=T0, until=T0)
+        outcomes.lost(tx, former[0].delivery, detail="not there", now=T0, until=T0)
         outbox.resend(tx, standing(ledger).key, now=T0, delivered_too=True)
     assert sorted(sent_to(ledger, "PACS")) == ["RN", "SC", "SR"]

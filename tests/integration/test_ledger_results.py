@@ -17,7 +17,16 @@ from dicom_node.domain import (
     Score,
     Urgency,
 )
-from dicom_node.ledger import Ledger, arrivals, motion, outbox, results, revisions, work
+from dicom_node.ledger import (
+    Ledger,
+    arrivals,
+    motion,
+    outbox,
+    outcomes,
+    results,
+    revisions,
+    work,
+)
 from dicom_node.ledger.events import note
 from dicom_node.ledger.leases import BATCHES, JOBS
 from dicom_node.ledger.outbox import Address
@@ -415,15 +424,15 @@ def test_a_delivery_that_failed_waits_for_its_time(ledger: Ledger) -> None:
     first, second = due(ledger)
     key = standing(ledger).key
     with ledger.write() as tx:
-        outbox.postpone(tx, first.delivery, detail="no connection", until=later(60))
-        outbox.delivered(tx, second.delivery, detail="stored", now=T0)
+        outcomes.postpone(tx, first.delivery, detail="no connection", until=later(60))
+        outcomes.delivered(tx, second.delivery, detail="stored", now=T0)
     assert due(ledger, now=later(59)) == []
     (retried,) = due(ledger, now=later(60))
     assert (retried.delivery, retried.attempts) == (first.delivery, 1)
     with ledger.read() as tx:
         assert motion.delivered(tx) == []
     with ledger.write() as tx:
-        outbox.delivered(tx, first.delivery, detail="stored", now=later(61))
+        outcomes.delivered(tx, first.delivery, detail="stored", now=later(61))
         assert motion.delivered(tx, key=key) == [key]
         assert outbox.refusal(tx, key) == ""
 
@@ -436,8 +445,8 @@ def test_what_is_refused_for_good_is_noted_and_can_be_sent_again(
     first, second = due(ledger)
     key = standing(ledger).key
     with ledger.write() as tx:
-        outbox.delivered(tx, second.delivery, detail="stored", now=T0)
-        outbox.give_up(tx, first.delivery, detail="0xA900 refused", now=T0)
+        outcomes.delivered(tx, second.delivery, detail="stored", now=T0)
+        outcomes.give_up(tx, first.delivery, detail="0xA900 refused", now=T0)
     assert due(ledger, now=later(9999)) == []
     with ledger.read() as tx:
         (line, *_) = journal(tx, study_uid(), limit=9)
@@ -457,7 +466,7 @@ def test_a_refusal_of_a_former_revision_is_no_refusal_of_this_one(
     concluded_study(ledger, received())
     with ledger.write() as tx:
         for one in outbox.due(tx, "PACS", now=T0, limit=9):
-            outbox.give_up(tx, one.delivery, detail="refused", now=T0)
+            outcomes.give_up(tx, one.delivery, detail="refused", now=T0)
     record(ledger, received(number=2))
     again(ledger)
     conclude(ledger)
@@ -471,8 +480,8 @@ def test_a_study_that_is_held_is_not_sent(ledger: Ledger) -> None:
     first, second = due(ledger)
     record(ledger, received(number=2, patient=digest("B")))
     with ledger.write() as tx:
-        outbox.postpone(tx, first.delivery, detail="no connection", until=T0)
-        outbox.give_up(tx, second.delivery, detail="refused", now=T0)
+        outcomes.postpone(tx, first.delivery, detail="no connection", until=T0)
+        outcomes.give_up(tx, second.delivery, detail="refused", now=T0)
     corrected = received(content="corrected", patient=digest("B"), at=later(1))
     record(ledger, corrected)
     assert standing(ledger).state is State.RECEIVING
@@ -517,8 +526,8 @@ def test_a_line_tells_what_was_found_and_how_long_it_took(ledger: Ledger) -> Non
     assert line.seconds is None
     first, second = due(ledger, now=later(21))
     with ledger.write() as tx:
-        outbox.delivered(tx, first.delivery, detail="", now=later(22.5))
-        outbox.delivered(tx, second.delivery, detail="", now=later(23.25))
+        outcomes.delivered(tx, first.delivery, detail="", now=later(22.5))
+        outcomes.delivered(tx, second.delivery, detail="", now=later(23.25))
         happen(tx, standing(ledger).key, Event.DELIVERED, detail="", at=later(24))
     (line,) = lines(ledger)
     assert line == StudyLine(
