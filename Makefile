@@ -23,7 +23,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export PYTHON
 
 .PHONY: help sandbox test test-full conformance test-delivery test-viewer bench bench-model evaluate-demo \
-  lint format lock clean setup system-sandbox system-test system-viewer torch
+  lint format lock clean setup system-sandbox system-test system-conformance system-viewer torch
 .NOTPARALLEL:
 
 help: ## this list
@@ -39,7 +39,7 @@ test: system-test setup lint ## lint, types, layers and the tests, but the slow 
 test-full: system-test setup lint ## all tests, the slow ones too
 	$(BIN)/pytest -n $(JOBS) --dist loadfile -m 'slow or not slow' $(PYTEST_ARGS)
 
-conformance: system-test setup ## results x sources before every checker, a real Orthanc among them
+conformance: system-conformance setup ## results x sources before every checker, a real Orthanc among them
 	@$(BIN)/python -m tests.conformance --jobs $(JOBS)
 
 test-viewer: system-viewer setup .venv/.viewer ## what a radiologist sees of the results, in OHIF in a browser
@@ -91,6 +91,9 @@ setup: .venv/.installed
 # Exit status 3: something could not be had, and it said what. We go on without it.
 system-sandbox:
 	@deploy/system-packages sandbox || (($$? == 3))
+
+system-conformance:
+	@deploy/system-packages conformance || (($$? == 3))
 
 system-viewer:
 	@deploy/system-packages viewer || (($$? == 3))

@@ -1,4 +1,4 @@
-"""What is to be delivered where, and what became of it."""
+"""What is to be delivered where: put in, taken out, sent again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -21,7 +21,7 @@ from tests.conformance.checkers import CHECKERS
 from tests.conformance.judging import Tally, judged
 from tests.judges import ALLOWED_WARNINGS
 
-TOOLS = ("dciodvfy", "dcentvfy", "dsrdump", "dsr2html", "Orthanc")
+TOOLS = ("dciodvfy", "dcentvfy", "dsrdump", "dsr2html", "DicomSRValidator", "Orthanc")
 PLACES = "/usr/bin:/usr/sbin"
 SHOWN = 20
 """So many complaints are printed in full."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from pydicom.dataset import Dataset
 
-from dicom_node.domain import EncodedObject, Result
+from dicom_node.domain import EncodedObject, ObjectKind, Result
 from dicom_node.domain.identity import patient_digest
 from sr_writer.document import text_of
 from tests.builders import digest
@@ -19,6 +19,9 @@ MOST = ("positive", "everything")
 MEET_ALL = ("DX", "CT", "US, 60 frames")
 """Sources that meet every result; the other modalities meet one in `TURNS`, in turn."""
 TURNS = 5
+BY_TEMPLATE = ("modality", "CT")
+"""Group and source whose documents are validated by template: it meets every result. The
+validator's CID 100, of 2022, has no code for X-rays yet."""
 GROUPS = {
     "modality": MODALITIES,
     "character set": CHARACTER_SETS,
@@ -33,6 +36,14 @@ class Case:
     group: str
     source: str
     result: str
+
+    @property
+    def by_template(self) -> frozenset[ObjectKind]:
+        """Return the kinds that are validated by template: each report once."""
+        if (self.group, self.source) != BY_TEMPLATE:
+            return frozenset()
+        notes = {ObjectKind.KEY_OBJECTS, ObjectKind.REJECTION}
+        return frozenset({ObjectKind.REPORT, *(notes if self.result in MOST else ())})
 
     @property
     def _source(self) -> Source:

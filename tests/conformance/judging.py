@@ -109,6 +109,7 @@ def _judge(case: Case) -> Tally:
             source=None if case.source in MENDED else source,
             objects=objects,
             orthanc=_own[0],
+            by_template=case.by_template,
         )
         for checker in CHECKERS:
             for found in checker(exhibit):
