@@ -86,6 +86,7 @@ def bench(settings: Settings, packs: Sequence[Pack]) -> Iterator[Bench]:
             site=settings.site,
             title=TITLES[settings.report.title],
             reject_superseded=settings.report.reject_superseded,
+            report_outside_scope=settings.report.outside_scope,
             utc_offset_min=_minutes(settings.report.timezone),
             lease_s=settings.work.lease_s,
             clock=_now,

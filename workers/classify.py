@@ -6,7 +6,7 @@ score is made up. Findings get scores and flags, categories the label that fits 
 estimates a value; flags and urgency come from findings alone.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dicom_node.domain import (
@@ -39,11 +39,14 @@ class Conclusion:
         PARTIAL if an image that the pack would look at could not be read.
     categories, estimates
         One for each of the pack, in its order.
+    outside_scope
+        Whether the pack accepts no image of the study.
     """
 
     findings: tuple[Finding, ...]
     reason: str
     completion: Completion
+    outside_scope: bool = False
     categories: tuple[Category, ...] = ()
     estimates: tuple[Estimate, ...] = ()
 
@@ -97,17 +100,19 @@ def conclude(
         *(category.reason for category in categories),
         *(estimate.reason for estimate in estimates),
     ]
+    refused = _refused(pack, study)
     return Conclusion(
         findings=findings,
-        reason=_why_nothing(pack, reasons, study) if all(reasons) else "",
+        reason=(refused or "; ".join(dict.fromkeys(reasons))) if all(reasons) else "",
+        outside_scope=bool(refused) and all(reasons),
         completion=Completion.PARTIAL if accepted.unreadable else Completion.COMPLETE,
         categories=categories,
         estimates=estimates,
     )
 
 
-def _why_nothing(pack: Pack, reasons: Iterable[str], study: Study) -> str:
-    """Return one reason for all that is asked, where there is one."""
+def _refused(pack: Pack, study: Study) -> str:
+    """Return why no image is accepted for anything that is asked; empty if one is."""
     manifest = pack.manifest
     narrowed = [
         *(finding.accepts for finding in manifest.findings),
@@ -119,5 +124,4 @@ def _why_nothing(pack: Pack, reasons: Iterable[str], study: Study) -> str:
         for accepts in narrowed
         for rule in ([accepts] if accepts else manifest.accepts)
     )
-    refused = study.accepted(list(rules)).refused
-    return refused or "; ".join(dict.fromkeys(reasons))
+    return study.accepted(list(rules)).refused

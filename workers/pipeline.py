@@ -75,6 +75,8 @@ class Bench:
         By Device UID.
     reject_superseded
         Whether a report that a newer one supersedes is rejected, too.
+    report_outside_scope
+        Whether studies are reported on of which a pack accepts no image.
     utc_offset_min
         The site's offset from UTC, in minutes.
     software
@@ -91,6 +93,7 @@ class Bench:
     site: str
     title: Code
     reject_superseded: bool
+    report_outside_scope: bool
     utc_offset_min: int
     lease_s: float
     clock: Callable[[], datetime]
@@ -207,17 +210,24 @@ def _conclude(lease: Lease, equipped: Equipped, bench: Bench) -> None:
     with bench.ledger.read() as tx:
         job = results.job_input(tx, lease.work, encoder=encoder)
     result = classify(job, equipped, bench)
-    stored = [
-        *(_keep(one, bench.objects) for one in write(result, job, bench)),
-        *(
-            _keep(note, bench.objects, rejects=rejected)
-            for note, rejected in take_back(result, job, bench)
-        ),
-    ]
+    stored = list(_objects(result, job, bench))
     with bench.ledger.write() as tx:
         settled = results.settle_job(tx, lease, result, stored, now=bench.clock())
     if settled:
         log.info("study_concluded", study_uid=job.study_uid, revision=job.revision)
+
+
+def _objects(result: Result, job: JobInput, bench: Bench) -> Iterator[StoredObject]:
+    """Yield what is put in the outbox.
+
+    Nothing, where the pack was not made for such studies, the site wants no report on
+    those, and there is no former one to replace.
+    """
+    if result.outside_scope and not (bench.report_outside_scope or job.former):
+        return
+    yield from (_keep(one, bench.objects) for one in write(result, job, bench))
+    for note, rejected in take_back(result, job, bench):
+        yield _keep(note, bench.objects, rejects=rejected)
 
 
 def classify(job: JobInput, equipped: Equipped, bench: Bench) -> Result:
@@ -309,6 +319,7 @@ def _result(
         unreadable=unreadable,
         predecessors=job.predecessors,
         reason=conclusion.reason,
+        outside_scope=conclusion.outside_scope,
         concluded_at=bench.clock().replace(microsecond=0),
         utc_offset_min=bench.utc_offset_min,
         software=bench.software,

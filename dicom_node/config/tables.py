@@ -217,6 +217,8 @@ class Report(Table):
 
     title: Literal["ai-findings", "imaging-measurement"] = "ai-findings"
     """Document title of the SR: `ai-findings` is ours and shown by OHIF; `imaging-measurement` is (126000, DCM), for archives that look for it."""
+    outside_scope: bool = True
+    """Whether a pack reports on studies of which it accepts no image ("not evaluated"). If not, such a study gets a line in the ledger and no object, unless there is a former report to replace."""
     reject_superseded: bool = False
     """Whether a rejection note (IHE IOCM, KOS 113001) follows a report that a newer one supersedes. Reports filed under the wrong patient are withdrawn (113037) in any case."""
     timezone: Annotated[str, Field(pattern=r"^[+-](0\d|1[0-4])[0-5]\d$")] = "+0000"

@@ -354,6 +354,8 @@ class Result:
         In the pack's order; all three are empty only if ``reason`` says why.
     reason
         Why the run as a whole was not evaluated; empty otherwise.
+    outside_scope
+        Whether the pack accepts no image of the study.
     concluded_at
         UTC; the only time that objects carry.
     utc_offset_min
@@ -382,6 +384,7 @@ class Result:
     software: str
     categories: tuple[Category, ...] = ()
     estimates: tuple[Estimate, ...] = ()
+    outside_scope: bool = False
 
     def __post_init__(self) -> None:
         if not self.images:

@@ -28,6 +28,7 @@ from dicom_node.domain import (
     Urgency,
 )
 from dicom_node.ledger import leases
+from dicom_node.ledger.events import note
 from dicom_node.ledger.rejections import FormerObject, former_objects, reject
 from dicom_node.ledger.revisions import ROUTINE_RANK
 from dicom_node.ledger.sql import insert_ignore
@@ -188,8 +189,11 @@ def settle_job(
         for o in objects
     ]
     insert_ignore(tx, artefact, rows)
-    for note in (o for o in objects if o.rejects):
-        reject(tx, note.sop_instance_uid, note.rejects)
+    for one in (o for o in objects if o.rejects):
+        reject(tx, one.sop_instance_uid, one.rejects)
+    if not objects:
+        detail = f"{result.algorithm.name}: {result.reason}"
+        note(tx, now, "not reported", detail, study_id=_study_of(tx, lease.work))
     return True
 
 
@@ -241,6 +245,11 @@ def failure(tx: Connection, study_id: int) -> str:
         .order_by(job.c.id.desc())
     )
     return tx.execute(query).scalars().first() or ""
+
+
+def _study_of(tx: Connection, job_id: int) -> int:
+    query = select(revision.c.study_id).select_from(job.join(revision))
+    return int(tx.execute(query.where(job.c.id == job_id)).scalar_one())
 
 
 def _inputs(tx: Connection, revision_id: int) -> list[Any]:

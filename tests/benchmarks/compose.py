@@ -139,6 +139,7 @@ def study(folder: Path) -> Iterator[Study]:
                 site="bench",
                 title=FINDINGS_REPORT,
                 reject_superseded=False,
+                report_outside_scope=True,
                 utc_offset_min=0,
                 lease_s=60,
                 clock=lambda: datetime.now(UTC),

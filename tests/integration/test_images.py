@@ -9,6 +9,8 @@ from pydicom import Dataset, dcmread
 from rich.console import Console
 
 from dicom_node.config import Settings
+from dicom_node.config.tables import Report
+from dicom_node.lifecycle import State
 from tests.images import as_jpeg2000
 from tests.packs import POLICY, make_pack
 from workers.analyze import analyze_files
@@ -63,3 +65,24 @@ def test_frames_that_a_policy_leaves_out_are_not_missed(tmp_path: Path) -> None:
     assert found.CompletionFlag == "COMPLETE"
     assert set(values(found, "ReferencedFrameNumber")) <= {1}
     assert not any("could not" in text for text in values(found, "TextValue"))
+
+
+def test_a_site_may_want_no_report_on_what_no_pack_was_made_for(tmp_path: Path) -> None:
+    """A line in the ledger says why; every other study is reported on."""
+    sent, out = tmp_path / "sent", tmp_path / "out"
+    sent.mkdir()
+    chest, head = phantom("chest_normal", 23), phantom("head_normal", 23)
+    (hand,) = datasets(chest, size=96)
+    hand.BodyPartExamined = "HAND"
+    for number, one in enumerate([hand, *datasets(head, size=96, slices=3)]):
+        one.save_as(sent / f"{number}.dcm", enforce_file_format=True)
+    quiet = Report(outside_scope=False)
+    settings = Settings(data_dir=tmp_path / "data", report=quiet)
+    console = Console(quiet=True)
+    analysed = analyze_files([sent], out, settings=settings, console=console)
+    assert {line.state for line in analysed.studies} == {State.DONE}
+    reported = {dcmread(path).StudyInstanceUID for path in out.rglob("*.dcm")}
+    assert len(analysed.studies) == 2
+    assert reported == {line.study_uid for line in analysed.studies} - {
+        str(hand.StudyInstanceUID)
+    }

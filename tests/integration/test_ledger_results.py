@@ -158,6 +158,23 @@ def test_images_without_a_number_come_last(ledger: Ledger) -> None:
     assert [f.instance_number for f in files] == [2, None]
 
 
+def test_a_result_without_objects_leaves_a_line(ledger: Ledger) -> None:
+    """The journal says why there is no report, and the study comes to its end."""
+    record(ledger, received())
+    embed(ledger)
+    complete(ledger)
+    open_revision(ledger)
+    (row,) = jobs(ledger)
+    nothing = builders.result(findings=[], reason="needs CT of HEAD; found US")
+    lease = leased(ledger, JOBS, row.id)
+    with ledger.write() as tx:
+        assert results.settle_job(tx, lease, nothing, [], now=T0)
+    with ledger.read() as tx:
+        (line, *_) = journal(tx, study_uid(), limit=9)
+    assert line.kind == "not reported"
+    assert line.detail == f"{nothing.algorithm.name}: needs CT of HEAD; found US"
+
+
 def test_a_late_image_makes_a_new_revision(ledger: Ledger) -> None:
     """Its report supersedes the one before, and only that one."""
     concluded_study(ledger, received())

@@ -67,6 +67,7 @@ def test_a_study_out_of_scope_says_what_was_needed_and_what_was_found(
     )
     assert {f.reason for f in conclusion.findings} == {conclusion.reason}
     assert conclusion.completion is Completion.COMPLETE
+    assert conclusion.outside_scope
 
 
 def test_a_study_that_no_finding_takes_has_one_reason(pack: Pack) -> None:
@@ -119,6 +120,7 @@ def test_where_all_images_are_unreadable_the_reason_is_theirs(pack: Pack) -> Non
     )
     assert conclusion.completion is Completion.PARTIAL
     assert "none of the accepted images" in conclusion.reason
+    assert not conclusion.outside_scope
 
 
 def test_an_unreadable_image_out_of_scope_does_not_matter(pack: Pack) -> None:
