@@ -187,7 +187,7 @@ def conclude(
             named = None if study is None else motion.find(tx, study)
             keys = [named.key] if named else motion.keys_in(tx, CONCLUDED)
         count = sum(_conclude_again(ledger, key, now) for key in keys)
-    typer.echo(f"{count} of {len(keys)} studies are concluded again by the node")
+    typer.echo(f"the node concludes {count} of {len(keys)} again")
 
 
 def resolve(

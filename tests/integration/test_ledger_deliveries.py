@@ -261,3 +261,20 @@ def test_what_was_not_there_is_remembered_until_it_is_sent_again(
         outcomes.lost(tx, key, detail="not there", now=T0, until=T0)
         outcomes.sent(tx, key, detail="stored", now=T0)
     assert [one.missed for one in unverified(ledger)] == [False, False]
+
+
+def test_studies_are_concluded_again_when_an_operator_asks(
+    ledger: Ledger, config: Path
+) -> None:
+    """``pacsight conclude``: one study or all of them, and never one on its way."""
+    concluded_study(ledger, received(1))
+    record(ledger, received(2))
+    assert pacsight(config, "conclude", study_uid(2)) == (
+        "the node concludes 0 of 1 again\n"
+    )
+    assert pacsight(config, "conclude", "--all") == (
+        "the node concludes 1 of 1 again\n"
+    )
+    assert (state(ledger, 1), state(ledger, 2)) == ("embedding", "receiving")
+    neither = CliRunner().invoke(app, ["conclude", "--config", str(config)])
+    assert neither.exit_code == 2
