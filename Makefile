@@ -45,7 +45,7 @@ conformance: system-conformance setup ## results x sources before every checker,
 test-viewer: system-viewer setup .venv/.viewer ## what a radiologist sees of the results, in OHIF in a browser
 	$(BIN)/pytest tests/viewer $(PYTEST_ARGS)
 
-test-delivery: system-test setup ## 1,000 results to Orthancs that stop, refuse and lose, over a bad network; some 10 minutes, 15 GB of disk
+test-delivery: system-test setup ## 1,000 results to Orthancs that stop, refuse and lose, over a bad network; some 8 minutes, 15 GB of disk
 	@$(BIN)/python tests/delivery/storm.py --results $(RESULTS) $(if $(SEED),--seed $(SEED))
 
 bench: system-test setup ## speed and memory, beside peers measured in the same run
