@@ -245,26 +245,38 @@ class Search:
     def has(self, instance: Whereabouts) -> bool:
         """Return whether the archive has it, under its study and its patient.
 
+        After a correction a study may lie there under two patients. Only then the
+        instance's own is asked for, too: it is no key of that level (PS3.4 C.6.2.1).
+
         Raises
         ------
         Transient, Permanent
             If it cannot be asked.
         """
-        if self._patients_of(instance.study_uid) != {instance.patient_id.strip()}:
+        patient = instance.patient_id.strip()
+        patients = self._patients_of(instance.study_uid)
+        if patient not in patients:
             return False
         keys = {
             "StudyInstanceUID": instance.study_uid,
             "SeriesInstanceUID": instance.series_uid,
             "SOPInstanceUID": instance.sop_instance_uid,
         }
-        found = self.archive.find(Level.IMAGE, keys, [])
-        uids = {str(one.get("SOPInstanceUID") or "") for one in found}
-        return instance.sop_instance_uid in uids
+        several = len(patients) > 1
+        found = self.archive.find(Level.IMAGE, keys, ["PatientID"] if several else [])
+        return any(
+            str(one.get("SOPInstanceUID") or "") == instance.sop_instance_uid
+            and (not several or _patient(one) == patient)
+            for one in found
+        )
 
     def _patients_of(self, study_uid: str) -> set[str]:
         if study_uid not in self._patients:
             keys = {"StudyInstanceUID": study_uid}
             studies = self.archive.find(Level.STUDY, keys, ["PatientID"])
-            names = {str(study.get("PatientID") or "").strip() for study in studies}
-            self._patients[study_uid] = names
+            self._patients[study_uid] = {_patient(study) for study in studies}
         return self._patients[study_uid]
+
+
+def _patient(found: Dataset) -> str:
+    return str(found.get("PatientID") or "").strip()

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select
 
 from dicom_node.domain import ObjectKind, SopInstanceUid, StudyUid
-from dicom_node.ledger.tables import DEAD, artefact, delivery, job, revision, study
+from dicom_node.ledger.outbox import outgoing
+from dicom_node.ledger.tables import DEAD, artefact, delivery, study
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,7 @@ def deliveries(
     tx: Connection, *, study_uid: str | None = None, limit: int = 1000
 ) -> list[DeliveryLine]:
     """Return the deliveries of a study, or of all, the newest objects first."""
-    query = _query()
+    query = outgoing()
     if study_uid is not None:
         query = query.where(study.c.study_uid == study_uid)
     return _lines(tx, query, limit)
@@ -46,30 +47,14 @@ def deliveries(
 
 def dead_letters(tx: Connection, *, limit: int = 1000) -> list[DeliveryLine]:
     """Return what was given up and is not sent any more, the newest first."""
-    return _lines(tx, _query().where(delivery.c.state == DEAD), limit)
+    return _lines(tx, outgoing().where(delivery.c.state == DEAD), limit)
 
 
 def studies_with_dead_letters(tx: Connection) -> list[StudyUid]:
     """Return the studies of which something was given up."""
-    query = _query().where(delivery.c.state == DEAD)
+    query = outgoing().where(delivery.c.state == DEAD)
     uids = tx.execute(query.with_only_columns(study.c.study_uid).distinct())
     return list(uids.scalars())
-
-
-def _query() -> Select[Any]:
-    return (
-        select(
-            *delivery.c,
-            artefact.c.kind,
-            artefact.c.sop_instance_uid,
-            revision.c.number,
-            study.c.study_uid,
-        )
-        .join(artefact, artefact.c.id == delivery.c.artefact_id)
-        .join(job, job.c.id == artefact.c.job_id)
-        .join(revision, revision.c.id == job.c.revision_id)
-        .join(study, study.c.id == revision.c.study_id)
-    )
 
 
 def _lines(tx: Connection, query: Select[Any], limit: int) -> list[DeliveryLine]:

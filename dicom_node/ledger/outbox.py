@@ -140,18 +140,19 @@ def in_transaction(tx: Connection, transaction_uid: str) -> list[DueDelivery] | 
 
     None if there was no such request.
     """
-    query = _columns().where(delivery.c.transaction_uid == transaction_uid)
+    query = outgoing().where(delivery.c.transaction_uid == transaction_uid)
     rows = tx.execute(query).all()
     return [_from(row) for row in rows if row.state == SENT] if rows else None
 
 
 def _deliveries(destination: str, state: str) -> Select[Any]:
-    return _columns().where(
+    return outgoing().where(
         delivery.c.destination == destination, delivery.c.state == state
     )
 
 
-def _columns() -> Select[Any]:
+def outgoing() -> Select[Any]:
+    """Return the query for deliveries, each with its object, revision and study."""
     return (
         select(
             *delivery.c,
@@ -160,6 +161,7 @@ def _columns() -> Select[Any]:
             artefact.c.sop_instance_uid,
             artefact.c.sha256,
             artefact.c.path,
+            revision.c.number,
             study.c.study_uid,
         )
         .join(artefact, artefact.c.id == delivery.c.artefact_id)
