@@ -35,6 +35,9 @@ quiet_period_s = 1.0
 expected_quiet_period_s = 0.5
 minimum_revision_interval_s = 0
 
+[report]
+reject_superseded = true
+
 [[peers]]
 name = "pacs"
 aet = "{pacs.aet}"
@@ -79,6 +82,16 @@ def ours(pacs: Orthanc, study_uid: str, sop_class: str) -> list[Dataset]:
     return [dcmread(io.BytesIO(instances.get_file(key))) for key in keys]
 
 
+def evidence_of(document: Dataset) -> set[str]:
+    """Return the instances that a document names, all of one study."""
+    (study,) = document.CurrentRequestedProcedureEvidenceSequence
+    return {
+        str(item.ReferencedSOPInstanceUID)
+        for series in study.ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    }
+
+
 def test_studies_come_back_as_report_and_capture(
     node: Running, orthanc: Orthanc
 ) -> None:
@@ -93,13 +106,7 @@ def test_studies_come_back_as_report_and_capture(
         (report,) = ours(orthanc, uid, SR_CLASS)
         (capture,) = ours(orthanc, uid, SC_CLASS)
         assert report.PatientID == capture.PatientID == instances[0].PatientID
-        evidence = report.CurrentRequestedProcedureEvidenceSequence[0]
-        named = {
-            item.ReferencedSOPInstanceUID
-            for series in evidence.ReferencedSeriesSequence
-            for item in series.ReferencedSOPSequence
-        }
-        assert named == {one.SOPInstanceUID for one in instances}
+        assert evidence_of(report) == {one.SOPInstanceUID for one in instances}
 
 
 def test_the_pacs_commits_to_what_it_got(node: Running) -> None:
@@ -140,11 +147,12 @@ def test_the_same_instance_twice_changes_nothing(
 
 
 def test_a_late_image_supersedes_the_report(node: Running, orthanc: Orthanc) -> None:
-    """A new report names its predecessor, and the study is at revision 2."""
+    """A new report names its predecessor, and a note rejects that one's objects."""
     instances = datasets(phantom("head_normal", 15))
     uid = str(instances[0].StudyInstanceUID)
     node.send(instances[:-1])
     node.until_state([uid], "done")
+    first = [*ours(orthanc, uid, SR_CLASS), *ours(orthanc, uid, SC_CLASS)]
     node.send(instances[-1:])
     node.until(lambda: _revision(node, uid) == (2, "done"), "revision 2")
     reports = ours(orthanc, uid, SR_CLASS)
@@ -157,6 +165,9 @@ def test_a_late_image_supersedes_the_report(node: Running, orthanc: Orthanc) -> 
     }
     current = [r for r in reports if r.SOPInstanceUID not in former]
     assert (len(reports), len(current)) == (2, 1)
+    (note,) = ours(orthanc, uid, KO_CLASS)
+    assert note.ConceptNameCodeSequence[0].CodeValue == "113001"
+    assert evidence_of(note) == {str(one.SOPInstanceUID) for one in first}
 
 
 def test_a_report_on_the_wrong_patient_is_withdrawn(
@@ -178,14 +189,8 @@ def test_a_report_on_the_wrong_patient_is_withdrawn(
         if one.PatientID == wrong
     }
     (note,) = ours(orthanc, uid, KO_CLASS)
-    (study,) = note.CurrentRequestedProcedureEvidenceSequence
-    rejected = {
-        str(item.ReferencedSOPInstanceUID)
-        for series in study.ReferencedSeriesSequence
-        for item in series.ReferencedSOPSequence
-    }
     assert note.ConceptNameCodeSequence[0].CodeValue == "113037"
-    assert (note.PatientID, rejected) == (wrong, former)
+    assert (note.PatientID, evidence_of(note)) == (wrong, former)
     assert len(former) == 2
     (report,) = (r for r in ours(orthanc, uid, SR_CLASS) if r.PatientID != wrong)
     assert "PredecessorDocumentsSequence" not in report
