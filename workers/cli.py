@@ -9,8 +9,6 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -19,17 +17,6 @@ from typing import Annotated
 import typer
 from pydicom.config import disable_value_validation
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-)
-from rich.text import Text
 
 from dicom_node import cli as node_cli
 from dicom_node.cli import ConfigOption, JsonOption
@@ -38,12 +25,10 @@ from dicom_node.domain import PackCard
 from dicom_node.errors import PacsightError, Transient
 from dicom_node.lifecycle import State
 from dicom_node.logs import configure_logs
+from workers.commands.progress import bar
 
 PERMANENT, TRANSIENT, INTERRUPTED = 2, 75, 130
 """Exit codes: what will not work however often it is tried, EX_TEMPFAIL, and Ctrl-C."""
-
-FEWEST_BYTES = 10_000
-"""Totals from here on are bytes of a file, on a bar."""
 
 app = typer.Typer(
     name="pacsight",
@@ -257,7 +242,7 @@ def import_medimageinsight(  # noqa: PLR0913 - the command's options
     origin = Origin(
         weights=weights, tokenizer=tokenizer, allow_unofficial=allow_unofficial
     )
-    with _bar(quiet=as_json) as progress:
+    with bar(quiet=as_json) as progress:
         made = import_pack(
             origin,
             out,
@@ -294,7 +279,7 @@ def supply_references(
     from workers.pack import locate, open_pack
     from workers.references import supply
 
-    with _bar(quiet=as_json) as progress:
+    with bar(quiet=as_json) as progress:
         made = supply(
             open_pack(locate(pack)),
             out,
@@ -356,34 +341,6 @@ def _share_cores() -> None:
     Read by its OpenMP when that is loaded.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # noqa: TID251 - set, not read
-
-
-class _Amount(ProgressColumn):
-    """How much of a file, or how many images."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._bytes, self._count = DownloadColumn(), MofNCompleteColumn()
-
-    def render(self, task: Task) -> Text:
-        """Return what is done, of how much."""
-        large = (task.total or 0) >= FEWEST_BYTES
-        return self._bytes.render(task) if large else self._count.render(task)
-
-
-@contextmanager
-def _bar(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """Yield what shows how far a file is."""
-    columns = (TextColumn("{task.description:<17}"), BarColumn(), _Amount())
-    tasks: dict[str, TaskID] = {}
-    with Progress(*columns, console=Console(stderr=True, quiet=quiet)) as shown:
-
-        def progress(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = shown.add_task(what, total=total)
-            shown.update(tasks[what], completed=done)
-
-        yield progress
 
 
 def _show_made(card: PackCard, out: Path, *, as_json: bool, **facts: int | str) -> None:
