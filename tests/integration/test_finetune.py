@@ -51,7 +51,7 @@ def lesson(tmp_path_factory: pytest.TempPathFactory) -> Lesson:
             for seed in range(COUNT):
                 name = f"{kind}-{seed}.dcm"
                 (dataset,) = datasets(phantom(kind, seed), size=64)
-                dataset.save_as(images / name)
+                dataset.save_as(images / name, enforce_file_format=True)
                 role = "tune" if seed == 0 else "train"
                 text = f"x-ray chest {kind}."
                 writer.writerow([name, text, kind, f"{kind}{seed}", role])

@@ -25,7 +25,7 @@ def finetune(  # noqa: PLR0913 - the command's options
         str, typer.Argument(help="Name of an installed pack, or a folder.")
     ],
     *,
-    data: Annotated[Path, typer.Option(help="CSV: file, text, class, patient, role.")],
+    data: Annotated[Path, typer.Option(help="CSV of pairs, or of labels.")],
     images: Annotated[Path, typer.Option(help="The folder that files lie in.")],
     out: Annotated[Path, typer.Option(help="A folder that is empty, or not there.")],
     steps: Annotated[int, typer.Option(min=1, help="Batches to learn from.")] = 1000,
@@ -53,7 +53,7 @@ def finetune(  # noqa: PLR0913 - the command's options
     from dicom_node.errors import Permanent
     from workers.app import decode_pool
     from workers.finetuning.batches import Sizes
-    from workers.finetuning.pairs import read_pairs
+    from workers.finetuning.labelled import pairs_of
     from workers.finetuning.run import Order
     from workers.finetuning.run import finetune as run
     from workers.finetuning.views import alteration
@@ -63,9 +63,10 @@ def finetune(  # noqa: PLR0913 - the command's options
 
     settings = load_settings(config)
     configure_logs(style=settings.log.format, level="warning")  # the bar tells the rest
+    opened = open_pack(locate(pack))
     try:
         order = Order(
-            pairs=read_pairs(data),
+            pairs=pairs_of(data, opened, images),
             folder=images,
             schedule=Schedule(
                 steps=steps,
@@ -81,7 +82,6 @@ def finetune(  # noqa: PLR0913 - the command's options
         )
     except ValueError as error:
         raise Permanent(str(error)) from error
-    opened = open_pack(locate(pack))
     with join() as world, bar(quiet=as_json or not world.first) as progress:
         try:
             made = run(

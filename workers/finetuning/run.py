@@ -286,7 +286,7 @@ def _still_asked(pack: Pack) -> list[dict[str, Any]]:
     for finding in kept:
         finding.pop("calibration", None)
         finding["head"] = {"kind": "zero-shot"}
-        # RUNTIME
+        finding["mode"] = "shadow"
         finding["operating_point"] = {
             **_PROVISIONAL,
             "evidence": {"measured_on": "nothing yet: the encoder is new"},
