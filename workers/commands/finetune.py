@@ -100,7 +100,10 @@ def finetune(  # noqa: PLR0913 - the command's options
             )
             raise typer.Exit(code=INTERRUPTED) from None
     if made is not None:
-        facts = {"folder": str(out.resolve()), "resumed_at": made.resumed_at}
+        facts: dict[str, str | int] = {
+            "folder": str(out.resolve()),
+            "resumed_at": made.resumed_at,
+        }
         _show(made.pack.card, made.losses[-1], facts, as_json=as_json)
 
 
