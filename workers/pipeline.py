@@ -269,16 +269,24 @@ def classify(job: JobInput, equipped: Equipped, bench: Bench) -> Result:
     )
     return replace(
         _result(job, equipped.pack, conclusion, unreadable, bench),
-        cases=_cases(equipped, conclusion),
+        cases=_cases(job, equipped, conclusion),
     )
 
 
-def _cases(equipped: Equipped, conclusion: Conclusion) -> AtlasSearch | None:
+def _cases(
+    job: JobInput, equipped: Equipped, conclusion: Conclusion
+) -> AtlasSearch | None:
     """Return the atlas cases that the study resembles, where something was evaluated."""
     spec = equipped.pack.manifest.atlas
     if equipped.atlas is None or spec is None or conclusion.seen.why_not:
         return None
-    return similar_cases(equipped.atlas, conclusion.seen.frames, spec.k)
+    return similar_cases(
+        equipped.atlas,
+        conclusion.seen.frames,
+        spec.k,
+        study=job.study_uid,
+        patient=job.patient,
+    )
 
 
 def study_volumes(job: JobInput) -> tuple[Volume, ...]:

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_node.domain import AtlasSearch, Exam
+from dicom_node.domain import AtlasSearch, Exam, Sha256, StudyUid
 from workers.study import EmbeddedImage
 
 
@@ -19,7 +19,13 @@ class Atlas(Protocol):
     """Curated, labelled cases of others, and the search in them."""
 
     def nearest(
-        self, vectors: NDArray[np.float32], exam: Exam, k: int
+        self,
+        vectors: NDArray[np.float32],
+        exam: Exam,
+        k: int,
+        *,
+        study: StudyUid,
+        patient: Sha256,
     ) -> AtlasSearch | None:
         """Return the `k` nearest cases, or None where there is none of such exams.
 
@@ -29,12 +35,19 @@ class Atlas(Protocol):
             (N, D) float32 of length one: of all images of one study.
         exam
             How they were taken.
+        study, patient
+            Whose they are: the same study, and the patient, are no reference cases.
         """
         ...
 
 
 def similar_cases(
-    atlas: Atlas, frames: Sequence[EmbeddedImage], k: int
+    atlas: Atlas,
+    frames: Sequence[EmbeddedImage],
+    k: int,
+    *,
+    study: StudyUid,
+    patient: Sha256,
 ) -> AtlasSearch | None:
     """Return the `k` cases nearest to a study; None where nothing can be asked."""
     frames = [frame for frame in frames if np.isfinite(frame.vector).all()]
@@ -44,7 +57,7 @@ def similar_cases(
     [(kind, _)] = kinds.most_common(1)
     alike = [frame for frame in frames if _kind(frame) == kind]
     vectors = np.stack([frame.vector for frame in alike])
-    return atlas.nearest(vectors, alike[0].source.exam, k)
+    return atlas.nearest(vectors, alike[0].source.exam, k, study=study, patient=patient)
 
 
 def _kind(frame: EmbeddedImage) -> tuple[str, str]:

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dicom_node.domain import AtlasSearch, Exam, Finding, Flag, InputFile, Sha256
+from dicom_node.domain import (
+    AtlasSearch,
+    Exam,
+    Finding,
+    Flag,
+    InputFile,
+    Sha256,
+    StudyUid,
+)
 from tests.studies import AXIS, about, embedded, found, head_slice, sigmoid, source
 from workers.asked import AgainstSpec, FindingSpec
 from workers.calibration import CalibrationSpec
@@ -208,13 +216,19 @@ class Shelf:
     """An atlas that notes what it is asked for."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[int, Exam, int]] = []
+        self.asked: list[tuple[int, Exam, int, str, str]] = []
 
     def nearest(
-        self, vectors: NDArray[np.float32], exam: Exam, k: int
+        self,
+        vectors: NDArray[np.float32],
+        exam: Exam,
+        k: int,
+        *,
+        study: StudyUid,
+        patient: Sha256,
     ) -> AtlasSearch | None:
         """Return no cases, of an atlas that has a name."""
-        self.asked.append((len(vectors), exam, k))
+        self.asked.append((len(vectors), exam, k, study, patient))
         return AtlasSearch(
             atlas="a", version="1", digest=Sha256("0" * 64), metric="cosine", cases=()
         )
@@ -228,6 +242,7 @@ def test_an_atlas_is_asked_with_the_images_of_one_kind() -> None:
 
     shelf = Shelf()
     chests = [frame(source(1)), frame(source(2))]
-    assert similar_cases(shelf, [frame(head_slice(3)), *chests], 5) is not None
-    assert shelf.asked == [(2, source(1).exam, 5)]
-    assert similar_cases(shelf, [embedded(source(), float("nan"))], 5) is None
+    who: Any = {"study": StudyUid("1.2"), "patient": Sha256("p")}
+    assert similar_cases(shelf, [frame(head_slice(3)), *chests], 5, **who) is not None
+    assert shelf.asked == [(2, source(1).exam, 5, "1.2", "p")]
+    assert similar_cases(shelf, [embedded(source(), float("nan"))], 5, **who) is None
