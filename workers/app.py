@@ -19,7 +19,8 @@ from workers import tasks
 from workers.decoding import DecodePool
 from workers.encoder import open_encoder
 from workers.heads import heads_of, labels_of
-from workers.pack import Pack, locate, open_pack
+from workers.inforce import packs_in_force
+from workers.pack import Pack
 from workers.pipeline import Bench, Equipped
 
 TITLES = {
@@ -29,17 +30,6 @@ TITLES = {
 MOST_DECODERS = 4
 
 log = structlog.get_logger(__name__)
-
-
-def open_packs(settings: Settings) -> tuple[Pack, ...]:
-    """Return the packs that the settings name, verified.
-
-    Raises
-    ------
-    Permanent
-        If one is missing or does not verify.
-    """
-    return tuple(open_pack(locate(name)) for name in settings.packs)
 
 
 def run_worker(settings: Settings) -> None:
@@ -54,7 +44,7 @@ def run_worker(settings: Settings) -> None:
             " which starts a private one"
         )
     app = celery_app(settings.broker_url)
-    with bench(settings, open_packs(settings)) as ready:
+    with bench(settings, packs_in_force(settings)) as ready:
         tasks.register(app, ready)
         for equipped in ready.packs.values():
             log.info("pack_ready", pack=equipped.pack.name)

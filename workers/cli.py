@@ -25,6 +25,7 @@ from dicom_node.domain import PackCard
 from dicom_node.errors import PacsightError, Transient
 from dicom_node.lifecycle import State
 from dicom_node.logs import configure_logs
+from workers.commands import threshold
 from workers.commands.progress import bar
 
 PERMANENT, TRANSIENT, INTERRUPTED = 2, 75, 130
@@ -42,6 +43,7 @@ importers = typer.Typer(help="Make a pack of released weights.", no_args_is_help
 packs.add_typer(importers, name="import")
 app.add_typer(packs, name="pack")
 node_cli.register(app)
+threshold.register(app)
 
 
 def main() -> None:
@@ -66,10 +68,10 @@ def up(*, config: ConfigOption = None) -> None:
 def node(*, config: ConfigOption = None) -> None:
     """Run the node: front doors, ledger, outbox."""
     from dicom_node.service import Node
-    from workers.pack import locate, open_pack
+    from workers.inforce import packs_in_force
 
     settings = _settings(config)
-    running = Node(settings, [open_pack(locate(p)).card for p in settings.packs])
+    running = Node(settings, [pack.card for pack in packs_in_force(settings)])
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())

@@ -10,8 +10,8 @@ Without torch: the weights are checked as bytes here and loaded by `workers.enco
 import json
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
 from hashlib import file_digest
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -43,6 +43,8 @@ from workers.manifest import (
 )
 from workers.neighbours import References
 from workers.policy import Preprocessing
+from workers.repointing import repointed
+from workers.thresholds.sets import ThresholdSet
 
 ENTRY_POINTS = "pacsight.packs"
 
@@ -65,12 +67,14 @@ class Pack:
     Parameters
     ----------
     digest
-        Of the whole manifest, and so of every file: what is reported changes with
-        it, and only with it.
+        Of the whole manifest, and so of every file, and of a site's own thresholds:
+        what is reported changes with it, and only with it.
     heads
         The linear heads, by finding.
     references
         The labelled images, by estimate; those that nobody supplied are left out.
+    thresholds
+        A site's own, in the place of those that the pack ships; see `with_thresholds`.
     """
 
     folder: Path
@@ -78,6 +82,7 @@ class Pack:
     digest: Sha256
     heads: Mapping[str, LinearWeights]
     references: Mapping[str, References]
+    thresholds: ThresholdSet | None = None
 
     @property
     def name(self) -> str:
@@ -153,12 +158,38 @@ class Pack:
 
         Scores in another precision are other scores.
         """
+        if self.thresholds is not None:
+            return self.thresholds.digest
         return digest_of(
             {
                 "set": asdict(self.manifest.threshold_set),
                 "points": {f.key: _stated(f.operating_point) for f in self.findings},
                 "profile": self.manifest.encoder.numeric_profile,
             }
+        )
+
+    def with_thresholds(
+        self, thresholds: ThresholdSet, *, shadow: Collection[str] = ()
+    ) -> "Pack":
+        """Return the pack at other thresholds: another digest, another Device UID.
+
+        Parameters
+        ----------
+        shadow
+            Findings that flag nothing, besides those that the set names so.
+
+        Raises
+        ------
+        Permanent
+            If the set is for another pack, another version or another precision.
+        """
+        manifest = repointed(self.manifest, self.digest, thresholds, shadow)
+        own = {"pack": self.digest, "thresholds": thresholds.digest}
+        return replace(
+            self,
+            manifest=manifest,
+            digest=digest_of({**own, "shadow": sorted(set(shadow))}),
+            thresholds=thresholds,
         )
 
     def operating_point(self, finding: FindingSpec) -> OperatingPoint:

@@ -22,6 +22,7 @@ from dicom_node.config.tables import (
     Spool,
     Study,
     Table,
+    Thresholds,
     Work,
     Worker,
 )
@@ -62,6 +63,7 @@ class Settings(BaseSettings):
     worker: Worker = Worker()
     report: Report = Report()
     delivery: Delivery = Delivery()
+    thresholds: Thresholds = Thresholds()
     log: Log = Log()
     peers: tuple[PeerTable, ...] = ()
     """The other systems, see below."""
