@@ -24,6 +24,28 @@ def write_durably(target: Path, content: bytes) -> None:
     sync_folder(target.parent)
 
 
+def create_durably(target: Path, content: bytes, *, mode: int) -> None:
+    """Write a file that is new, so that after a crash it is whole or not there.
+
+    Raises
+    ------
+    FileExistsError
+        If it is there already: it stays as it is.
+    """
+    make_folder(target.parent)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        os.link(name, target)  # unlike a rename, it replaces nothing
+    finally:
+        Path(name).unlink(missing_ok=True)
+    sync_folder(target.parent)
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder, and those above it that miss, for its owner alone, durably."""
     if folder.is_dir():

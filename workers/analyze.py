@@ -30,7 +30,8 @@ from dicom_node.objects import ObjectStore
 from dicom_node.peers import Peer, Right, Via
 from dicom_node.recorder import LedgerRecorder
 from dicom_node.wiring import addresses, now, open_spool, pace, pack_rules
-from workers.app import bench, open_packs
+from workers.app import bench
+from workers.inforce import packs_in_force
 from workers.listing import files_in
 from workers.pipeline import Bench, conclude_study, embed_batch
 
@@ -84,7 +85,7 @@ def analyze_files(
         own = _scratch_settings(settings, Path(scratch), out)
         ledger = open_ledger(own.ledger_address, migrate=True)
         at.callback(ledger.close)
-        ready = at.enter_context(bench(own, open_packs(own)))
+        ready = at.enter_context(bench(own, packs_in_force(settings)))
         progress = at.enter_context(_progress(console))
         refused = _take_in(files, own, ledger, ready, progress)
         _work(own, ledger, ready, progress)

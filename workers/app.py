@@ -18,7 +18,8 @@ from sr_writer.codes import FINDINGS_REPORT, IMAGING_MEASUREMENT_REPORT
 from workers import tasks
 from workers.decoding import DecodePool
 from workers.equipping import equip
-from workers.pack import Pack, locate, open_pack
+from workers.inforce import packs_in_force
+from workers.pack import Pack
 from workers.pipeline import Bench
 
 TITLES = {
@@ -28,17 +29,6 @@ TITLES = {
 MOST_DECODERS = 4
 
 log = structlog.get_logger(__name__)
-
-
-def open_packs(settings: Settings) -> tuple[Pack, ...]:
-    """Return the packs that the settings name, verified.
-
-    Raises
-    ------
-    Permanent
-        If one is missing or does not verify.
-    """
-    return tuple(open_pack(locate(name)) for name in settings.packs)
 
 
 def run_worker(settings: Settings) -> None:
@@ -53,7 +43,7 @@ def run_worker(settings: Settings) -> None:
             " which starts a private one"
         )
     app = celery_app(settings.broker_url)
-    with bench(settings, open_packs(settings)) as ready:
+    with bench(settings, packs_in_force(settings)) as ready:
         tasks.register(app, ready)
         for equipped in ready.packs.values():
             log.info("pack_ready", pack=equipped.pack.name)

@@ -24,6 +24,7 @@ from dicom_node.errors import PacsightError, Transient
 from dicom_node.lifecycle import State
 from dicom_node.logs import configure_logs
 from workers.commands import pack as pack_commands
+from workers.commands import threshold
 
 PERMANENT, TRANSIENT, INTERRUPTED = 2, 75, 130
 """Exit codes: what will not work however often it is tried, EX_TEMPFAIL, and Ctrl-C."""
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 node_cli.register(app)
 pack_commands.register(app)
+threshold.register(app)
 
 
 def main() -> None:
@@ -61,10 +63,10 @@ def up(*, config: ConfigOption = None) -> None:
 def node(*, config: ConfigOption = None) -> None:
     """Run the node: front doors, ledger, outbox."""
     from dicom_node.service import Node
-    from workers.pack import locate, open_pack
+    from workers.inforce import packs_in_force
 
     settings = _settings(config)
-    running = Node(settings, [open_pack(locate(p)).card for p in settings.packs])
+    running = Node(settings, [pack.card for pack in packs_in_force(settings)])
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())

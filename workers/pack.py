@@ -9,8 +9,8 @@ Without torch: the weights are checked as bytes here and loaded by `workers.enco
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
 from hashlib import file_digest
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -40,6 +40,8 @@ from workers.manifest import (
 )
 from workers.neighbours import References
 from workers.policy import Preprocessing
+from workers.repointing import repointed
+from workers.thresholds.sets import ThresholdSet
 from workers.trained import Fitted, fitted, load_tensors
 
 ENTRY_POINTS = "pacsight.packs"
@@ -55,12 +57,14 @@ class Pack:
     Parameters
     ----------
     digest
-        Of the whole manifest, and so of every file: what is reported changes with
-        it, and only with it.
+        Of the whole manifest, and so of every file, and of a site's own thresholds:
+        what is reported changes with it, and only with it.
     heads
         The heads that were fitted, by finding.
     references
         The labelled images, by estimate; those that nobody supplied are left out.
+    thresholds
+        A site's own, in the place of those that the pack ships; see `with_thresholds`.
     """
 
     folder: Path
@@ -68,6 +72,7 @@ class Pack:
     digest: Sha256
     heads: Mapping[str, Fitted]
     references: Mapping[str, References]
+    thresholds: ThresholdSet | None = None
 
     @property
     def name(self) -> str:
@@ -143,6 +148,8 @@ class Pack:
 
         Scores in another precision are other scores.
         """
+        if self.thresholds is not None:
+            return self.thresholds.digest
         return digest_of(
             {
                 "set": asdict(self.manifest.threshold_set),
@@ -154,6 +161,30 @@ class Pack:
     def in_shadow(self, finding: str) -> bool:
         """Return whether a finding, by its key, is computed and not reported."""
         return any(f.key == finding and f.mode == "shadow" for f in self.findings)
+
+    def with_thresholds(
+        self, thresholds: ThresholdSet, *, shadow: Collection[str] = ()
+    ) -> "Pack":
+        """Return the pack at other thresholds: another digest, another Device UID.
+
+        Parameters
+        ----------
+        shadow
+            Findings that flag nothing, besides those that the set names so.
+
+        Raises
+        ------
+        Permanent
+            If the set is for another pack, another version or another precision.
+        """
+        manifest = repointed(self.manifest, self.digest, thresholds, shadow)
+        own = {"pack": self.digest, "thresholds": thresholds.digest}
+        return replace(
+            self,
+            manifest=manifest,
+            digest=digest_of({**own, "shadow": sorted(set(shadow))}),
+            thresholds=thresholds,
+        )
 
     def operating_point(self, finding: FindingSpec) -> OperatingPoint:
         """Return the threshold of a finding, and the set that it belongs to."""

@@ -23,6 +23,7 @@ from dicom_node.config.tables import (
     Spool,
     Study,
     Table,
+    Thresholds,
     Work,
     Worker,
 )
@@ -63,6 +64,7 @@ class Settings(BaseSettings):
     worker: Worker = Worker()
     report: Report = Report()
     delivery: Delivery = Delivery()
+    thresholds: Thresholds = Thresholds()
     log: Log = Log()
     peers: tuple[PeerTable, ...] = ()
     """The other systems, see below."""

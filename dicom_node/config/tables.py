@@ -4,6 +4,7 @@ The line under a key is its entry in ``docs/settings.md``.
 """
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -238,6 +239,20 @@ class Report(Table):
             raise ValueError(
                 "needs value (16 characters at most), scheme (16) and meaning (64)"
             )
+        return value
+
+
+class Thresholds(Table):
+    """Whose threshold sets count."""
+
+    trusted_keys: Names = ()
+    """Public keys (`pacsight threshold key` shows a site's own) whose threshold sets load; none: only this site's own."""
+
+    @field_validator("trusted_keys")
+    @classmethod
+    def _check_keys(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(re.fullmatch(r"[0-9a-f]{64}", key) for key in value):
+            raise ValueError("a public key has 64 digits, 0-9 and a-f")
         return value
 
 
