@@ -10,9 +10,6 @@ from numpy.typing import NDArray
 Groups = Mapping[str, tuple[str, ...]]
 """By attribute, the group of each row (S,); "" where it is not known."""
 
-PRESENT, ABSENT, UNCERTAIN, MISSING = 1, 0, -1, -2
-"""As `workers.cohort.Truth`: missing is never negative."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
@@ -67,7 +64,7 @@ class Cases:
     scores
         (S, F) float64; nan: not evaluated.
     truth
-        (S, F) int8: 1 present, 0 absent, -1 uncertain, -2 missing.
+        (S, F) int8, values of `workers.cohort.Truth`: missing is never negative.
     values
         (S, F) float64, what is true of quantities; nan where nothing is known.
     patient

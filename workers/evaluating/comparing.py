@@ -1,4 +1,4 @@
-"""Two packs on the same studies, paired: does one do better, at its own thresholds?"""
+"""Two packs on the same studies, paired: areas, and shares at their own thresholds."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.errors import Permanent
-from workers.evaluating.asked import ABSENT, PRESENT, Cases, Point
+from workers.cohort import Truth as Label
+from workers.evaluating.asked import Cases, Point
 from workers.evaluating.figures import ComparedFigures, Comparison, Counts
 from workers.evaluating.rows import too_few
 from workers.measures import (
@@ -57,10 +58,10 @@ def _compared(first: Cases, second: Cases, a: int, b: int) -> ComparedFigures:
     truth = first.truth[:, a]
     if not np.array_equal(truth, second.truth[:, b]):
         raise Permanent(f"the labels of {question.key} differ between the two packs")
-    certain = (truth == PRESENT) | (truth == ABSENT)
+    certain = (truth == Label.PRESENT) | (truth == Label.ABSENT)
     where = certain & ~np.isnan(first.scores[:, a]) & ~np.isnan(second.scores[:, b])
     of_first, of_second = first.scores[where, a], second.scores[where, b]
-    present, patient = truth[where] == PRESENT, first.patient[where]
+    present, patient = truth[where] == Label.PRESENT, first.patient[where]
     counts = _counts(present, patient)
     why = too_few(counts)
     if why:

@@ -85,6 +85,15 @@ class PointFigures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Histogram:
+    """How scores are spread: edges of bins, and rows of each class in them."""
+
+    edges: tuple[float, ...]
+    positives: tuple[int, ...]
+    negatives: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationFigures:
     """Whether probabilities come true."""
 
@@ -153,6 +162,7 @@ class FindingFigures:
     average_precision: float | None = None
     roc: tuple[tuple[float, float, float], ...] = ()
     pr: tuple[tuple[float, float, float], ...] = ()
+    histogram: Histogram | None = None
     points: tuple[PointFigures, ...] = ()
     calibration: CalibrationFigures | None = None
     attributes: tuple[AttributeFigures, ...] = ()
@@ -221,6 +231,38 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Alone:
+    """How well something that is no anatomy tells the label by itself."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShortcutFigures:
+    """What was found about shortcuts to one finding.
+
+    Parameters
+    ----------
+    shadow
+        Whether the rule, which was written beforehand, asks for shadow mode.
+    sentences
+        What a person should read, in order.
+    detail
+        Everything that was measured, for the JSON.
+    """
+
+    finding: str
+    shadow: bool
+    verdict: str
+    sentences: tuple[str, ...]
+    alone: tuple[Alone, ...]
+    detail: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
     """All figures of one evaluation.
 
@@ -242,3 +284,4 @@ class Evaluation:
     any_flag: Proportion | None = None
     retrieval: tuple[RetrievalFigures, ...] = ()
     comparison: Comparison | None = None
+    shortcuts: tuple[ShortcutFigures, ...] = ()

@@ -25,6 +25,32 @@ from workers.measures import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Attribute:
+    """An attribute of all rows: the names of its groups, and which one a row is in.
+
+    Parameters
+    ----------
+    number
+        (S,) into `names`; -1 where it is not known.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    number: NDArray[np.int64]
+
+
+def attributes(groups: Groups) -> tuple[Attribute, ...]:
+    """Return the attributes of all rows, numbered once."""
+    found = []
+    for name, of_rows in groups.items():
+        names = sorted(set(of_rows) - {""})
+        number = {group: place for place, group in enumerate(names)} | {"": -1}
+        each = np.fromiter((number[group] for group in of_rows), np.int64, len(of_rows))
+        found.append(Attribute(name=name, names=tuple(names), number=each))
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Group:
     """A group of an attribute, and all others whose group is known, (N,) each."""
 
@@ -35,34 +61,34 @@ class _Group:
 
 
 def finding_groups(
-    rows: Rows, groups: Groups, question: Question
+    rows: Rows, groups: Sequence[Attribute], question: Question
 ) -> tuple[AttributeFigures, ...]:
     """Return the figures of each group of each attribute, with gaps."""
     point = question.points[0] if question.points else None
     every = tuple(_groups(rows.where, groups))
-    figures = [_of_group(rows.among(one.inside), one.name, point) for one in every]
+    inside = [rows.among(one.inside) for one in every]
+    outside = [rows.among(one.outside) for one in every]
+    figures = [
+        _of_group(some, one.name, point)
+        for some, one in zip(inside, every, strict=True)
+    ]
     said = [
         number
-        for number, (one, figure) in enumerate(zip(every, figures, strict=True))
-        if not figure.too_few and not too_few(rows.among(one.outside).counts)
+        for number, figure in enumerate(figures)
+        if not figure.too_few and not too_few(outside[number].counts)
     ]
-    size = _size(rows.patient)
-    measures: dict[str, Callable[[Rows], Linear]] = {"area": partial(_area, size=size)}
-    if point is not None:
-        for name, present in (("sensitivity", True), ("specificity", False)):
-            measures[name] = partial(_hits, point=point, present=present, size=size)
     pairs = {
-        name: [
-            (measure(rows.among(one.inside)), measure(rows.among(one.outside)))
-            for one in (every[number] for number in said)
-        ]
-        for name, measure in measures.items()
+        name: [(measure(inside[n]), measure(outside[n])) for n in said]
+        for name, measure in _measures(point, _size(rows.patient)).items()
     }
     return _by_attribute(every, _with_gaps(figures, said, pairs), rows.where, groups)
 
 
 def quantity_groups(
-    errors: Scores, patient: Clusters, where: NDArray[np.int64], groups: Groups
+    errors: Scores,
+    patient: Clusters,
+    where: NDArray[np.int64],
+    groups: Sequence[Attribute],
 ) -> tuple[AttributeFigures, ...]:
     """Return the mean of errors (N,) in each group of each attribute, with gaps."""
     every = tuple(_groups(where, groups))
@@ -87,18 +113,16 @@ def quantity_groups(
     )
 
 
-def _groups(where: NDArray[np.int64], groups: Groups) -> Iterator[_Group]:
-    for attribute, of_rows in groups.items():
-        names, number = np.unique(np.array(of_rows, dtype=np.str_), return_inverse=True)
-        here = number[where]
-        known = names[here] != "" if len(names) else np.zeros(len(where), np.bool_)
-        for code in np.unique(here[known]).tolist():
+def _groups(where: NDArray[np.int64], groups: Sequence[Attribute]) -> Iterator[_Group]:
+    for attribute in groups:
+        here = attribute.number[where]
+        for code in np.unique(here[here >= 0]).tolist():
             inside = here == code
             yield _Group(
-                attribute=attribute,
-                name=str(names[code]),
+                attribute=attribute.name,
+                name=attribute.names[code],
                 inside=inside,
-                outside=known & ~inside,
+                outside=(here >= 0) & ~inside,
             )
 
 
@@ -136,6 +160,15 @@ def _of_errors(errors: Scores, patient: Clusters, name: str) -> GroupFigures:
     return GroupFigures(name=name, counts=counts, error=clustered_mean(errors, patient))
 
 
+def _measures(point: Point | None, size: int) -> Mapping[str, Callable[[Rows], Linear]]:
+    """Return what groups are compared by."""
+    measures: dict[str, Callable[[Rows], Linear]] = {"area": partial(_area, size=size)}
+    if point is not None:
+        for name, present in (("sensitivity", True), ("specificity", False)):
+            measures[name] = partial(_hits, point=point, present=present, size=size)
+    return measures
+
+
 def _area(rows: Rows, *, size: int) -> Linear:
     return linear_auc(rows.scores, rows.truth, rows.patient, size)
 
@@ -168,18 +201,20 @@ def _by_attribute(
     every: Sequence[_Group],
     figures: Sequence[GroupFigures],
     where: NDArray[np.int64],
-    groups: Groups,
+    groups: Sequence[Attribute],
 ) -> tuple[AttributeFigures, ...]:
-    found = []
-    for attribute, of_rows in groups.items():
-        own = tuple(
-            figure
-            for one, figure in zip(every, figures, strict=True)
-            if one.attribute == attribute
+    return tuple(
+        AttributeFigures(
+            name=attribute.name,
+            groups=tuple(
+                figure
+                for one, figure in zip(every, figures, strict=True)
+                if one.attribute == attribute.name
+            ),
+            unknown=int((attribute.number[where] < 0).sum()),
         )
-        unknown = sum(not of_rows[row] for row in where.tolist())
-        found.append(AttributeFigures(name=attribute, groups=own, unknown=unknown))
-    return tuple(found)
+        for attribute in groups
+    )
 
 
 def _size(patient: Clusters) -> int:

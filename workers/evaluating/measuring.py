@@ -3,20 +3,28 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
-from workers.evaluating.asked import ABSENT, Cases, Groups, Point, Question
+from workers.cohort import Truth as Label
+from workers.evaluating.asked import Cases, Groups, Point, Question
 from workers.evaluating.figures import (
     AtPrevalence,
     CalibrationFigures,
     Confusion,
     Evaluation,
     FindingFigures,
+    Histogram,
     PointFigures,
     QuantityFigures,
 )
-from workers.evaluating.grouping import finding_groups, quantity_groups
+from workers.evaluating.grouping import (
+    Attribute,
+    attributes,
+    finding_groups,
+    quantity_groups,
+)
 from workers.evaluating.rows import Rows, counts_of, rows_of
-from workers.evaluating.rules import BINS, CURVE_POINTS, PREVALENCES
+from workers.evaluating.rules import BINS, CURVE_POINTS, PREVALENCES, SCORE_BINS
 from workers.measures import (
     Proportion,
     Recalibration,
@@ -55,14 +63,18 @@ def evaluate(
     prevalences
         At which predictive values are stated, besides that of development.
     """
+    of_rows = attributes(groups)
     findings: list[FindingFigures] = []
     quantities: list[QuantityFigures] = []
-    for column, question in enumerate(cases.questions):
-        if question.unit:
-            quantities.append(_quantity(cases, column, groups))
-        else:
-            findings.append(_finding(cases, column, groups, prevalences))
-        progress("evaluating", column + 1, len(cases.questions))
+    with threadpool_limits(
+        limits=1
+    ):  # many small sums: threads only wait for each other
+        for column, question in enumerate(cases.questions):
+            if question.unit:
+                quantities.append(_quantity(cases, column, of_rows))
+            else:
+                findings.append(_finding(cases, column, of_rows, prevalences))
+            progress("evaluating", column + 1, len(cases.questions))
     return Evaluation(
         pack=cases.pack,
         data=cases.data,
@@ -77,7 +89,10 @@ def evaluate(
 
 
 def _finding(
-    cases: Cases, column: int, groups: Groups, prevalences: Sequence[float]
+    cases: Cases,
+    column: int,
+    groups: Sequence[Attribute],
+    prevalences: Sequence[float],
 ) -> FindingFigures:
     question, rows = cases.questions[column], rows_of(cases, column)
     counts = counts_of(cases, column, rows)
@@ -106,6 +121,7 @@ def _finding(
         average_precision=average_precision(rows.scores, rows.truth),
         roc=_points(1 - curve.specificity, curve.sensitivity, curve.thresholds),
         pr=_points(precise.recall, precise.precision, precise.thresholds),
+        histogram=_histogram(rows),
         points=tuple(
             _at(point, rows, _prevalences(question, share, prevalences))
             for point in question.points
@@ -116,7 +132,19 @@ def _finding(
 
 
 def _points(*columns: np.ndarray) -> tuple[tuple[float, float, float], ...]:
-    return tuple((float(a), float(b), float(c)) for a, b, c in zip(*columns, strict=True))
+    return tuple(
+        (float(a), float(b), float(c)) for a, b, c in zip(*columns, strict=True)
+    )
+
+
+def _histogram(rows: Rows) -> Histogram:
+    """Return how scores are spread, in bins of equal width."""
+    edges = np.histogram_bin_edges(rows.scores, SCORE_BINS)
+    return Histogram(
+        edges=tuple(edges.tolist()),
+        positives=tuple(np.histogram(rows.scores[rows.truth], edges)[0].tolist()),
+        negatives=tuple(np.histogram(rows.scores[~rows.truth], edges)[0].tolist()),
+    )
 
 
 def _prevalences(
@@ -192,7 +220,9 @@ def _recalibration(rows: Rows) -> Recalibration | None:
         return None
 
 
-def _quantity(cases: Cases, column: int, groups: Groups) -> QuantityFigures:
+def _quantity(
+    cases: Cases, column: int, groups: Sequence[Attribute]
+) -> QuantityFigures:
     question = cases.questions[column]
     values, estimates = cases.values[:, column], cases.scores[:, column]
     known = np.isfinite(values)
@@ -219,7 +249,7 @@ def _any_flag(cases: Cases) -> Proportion | None:
         for column, question in enumerate(cases.questions)
         if question.points and question.mode == "live" and not question.unit
     ]
-    negative = (cases.truth[:, live] == ABSENT).all(axis=1)
+    negative = (cases.truth[:, live] == Label.ABSENT).all(axis=1)
     if not live or not negative.any():
         return None
     thresholds = np.array([cases.questions[c].points[0].threshold for c in live])

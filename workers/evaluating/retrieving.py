@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.evaluating.asked import ABSENT, PRESENT, Question
+from workers.cohort import Truth as Label
+from workers.evaluating.asked import Question
 from workers.evaluating.figures import RetrievalFigures
 from workers.evaluating.rules import FEWEST, MOST_QUERIES, NEIGHBOURS
 from workers.measures import (
@@ -69,8 +70,8 @@ def _of_finding(
     library: Library, column: int, question: Question, seed: int
 ) -> RetrievalFigures | None:
     truth = library.truth[:, column]
-    known = (truth == PRESENT) | (truth == ABSENT)
-    present = np.flatnonzero(truth == PRESENT)
+    known = (truth == Label.PRESENT) | (truth == Label.ABSENT)
+    present = np.flatnonzero(truth == Label.PRESENT)
     queries = len(present)
     if len(np.unique(library.patient[present])) < FEWEST or known.sum() == queries:
         return None
@@ -111,7 +112,7 @@ def _rankings(
 
     Cases of the query's own patient come last, as if irrelevant: they add nothing.
     """
-    cases, relevant = library.vectors[known], truth[known] == PRESENT
+    cases, relevant = library.vectors[known], truth[known] == Label.PRESENT
     patient = library.patient[known]
     for at in range(0, len(queries), _AT_ONCE):
         some = queries[at : at + _AT_ONCE]

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.evaluating.asked import ABSENT, MISSING, PRESENT, UNCERTAIN, Cases
+from workers.cohort import Truth as Label
+from workers.evaluating.asked import Cases
 from workers.evaluating.figures import Counts
 from workers.evaluating.rules import FEWEST
 from workers.measures import Clusters, Scores, Truth
@@ -49,11 +50,11 @@ class Rows:
 def rows_of(cases: Cases, column: int) -> Rows:
     """Return the rows that one finding's figures rest on."""
     truth, scores = cases.truth[:, column], cases.scores[:, column]
-    certain = (truth == PRESENT) | (truth == ABSENT)
+    certain = (truth == Label.PRESENT) | (truth == Label.ABSENT)
     where = np.flatnonzero(certain & ~np.isnan(scores))
     return Rows(
         scores=scores[where],
-        truth=truth[where] == PRESENT,
+        truth=truth[where] == Label.PRESENT,
         patient=cases.patient[where],
         where=where,
     )
@@ -68,9 +69,11 @@ def counts_of(cases: Cases, column: int, rows: Rows) -> Counts:
         negatives=counts.negatives,
         positive_patients=counts.positive_patients,
         negative_patients=counts.negative_patients,
-        uncertain=int((truth == UNCERTAIN).sum()),
-        missing=int((truth == MISSING).sum()),
-        not_evaluated=int((silent & ((truth == PRESENT) | (truth == ABSENT))).sum()),
+        uncertain=int((truth == Label.UNCERTAIN).sum()),
+        missing=int((truth == Label.MISSING).sum()),
+        not_evaluated=int(
+            (silent & ((truth == Label.PRESENT) | (truth == Label.ABSENT))).sum()
+        ),
     )
 
 
