@@ -26,6 +26,7 @@ from workers.evaluating.grouping import (
 from workers.evaluating.rows import Rows, counts_of, rows_of
 from workers.evaluating.rules import BINS, CURVE_POINTS, PREVALENCES, SCORE_BINS
 from workers.measures import (
+    Hits,
     Proportion,
     Recalibration,
     Undefined,
@@ -249,9 +250,11 @@ def _any_flag(cases: Cases) -> Proportion | None:
         for column, question in enumerate(cases.questions)
         if question.points and question.mode == "live" and not question.unit
     ]
-    negative = (cases.truth[:, live] == Label.ABSENT).all(axis=1)
+    absent = cases.truth[:, live] == Label.ABSENT
+    negative: Hits = absent.sum(axis=1) == len(live)
     if not live or not negative.any():
         return None
     thresholds = np.array([cases.questions[c].points[0].threshold for c in live])
-    flagged = (cases.scores[:, live] >= thresholds).any(axis=1)
+    above = cases.scores[:, live] >= thresholds
+    flagged: Hits = above.sum(axis=1) > 0
     return clustered_proportion(flagged[negative], cases.patient[negative])

@@ -6,7 +6,7 @@ does not hold.
 
 from collections.abc import Sequence
 from io import StringIO
-from typing import Final
+from typing import Any, Final
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -24,7 +24,7 @@ from workers.measures import Area, Estimate, Gap, Proportion
 BLUE: Final = "#0072B2"
 RED: Final = "#D55E00"
 GREY: Final = "#767676"
-_STYLE: Final = {
+_STYLE: Final[Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 9,
@@ -48,8 +48,15 @@ def curves(finding: FindingFigures, *, salt: str) -> str:
     """Return ROC, precision-recall, and scores by class or calibration, side by side."""
     panels = 4 if finding.calibration else 3
     with rc_context(_STYLE | {"svg.hashsalt": salt}):
-        figure = Figure(figsize=(3.0 * panels, 3.0), layout="constrained")
+        figure = Figure(figsize=(3.0 * panels, 3.0))
         axes = figure.subplots(1, panels)
+        figure.subplots_adjust(  # as tight as the layout that tries: twice as fast
+            left=0.15 / panels,
+            right=1 - 0.02 / panels,
+            bottom=0.16,
+            top=0.91,
+            wspace=0.33,
+        )
         _roc(axes[0], finding)
         _precision(axes[1], finding)
         _scores(axes[2], finding)

@@ -1,7 +1,7 @@
 """Whether the nearest cases of other patients share a query's finding."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -10,12 +10,18 @@ from numpy.typing import NDArray
 from workers.cohort import Truth as Label
 from workers.evaluating.asked import Question
 from workers.evaluating.figures import RetrievalFigures
-from workers.evaluating.rules import FEWEST, MOST_QUERIES, NEIGHBOURS
+from workers.evaluating.rules import (
+    FEWEST,
+    FEWEST_QUERIES,
+    MOST_QUERIES,
+    NEIGHBOURS,
+    QUERIES_IN_ALL,
+)
 from workers.measures import (
     Clusters,
-    Scores,
     average_precisions,
     clustered_mean,
+    distinct,
     precision_at_k,
 )
 
@@ -46,6 +52,21 @@ class Library:
     level: Literal["study", "image"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Finding:
+    """A finding's queries, and what their answers were so far."""
+
+    column: int
+    question: Question
+    known: NDArray[np.bool_]
+    present: NDArray[np.bool_]
+    queries: NDArray[np.int64]
+    within: dict[int, list[float]] = field(
+        default_factory=lambda: {k: [] for k in NEIGHBOURS}
+    )
+    over: list[float] = field(default_factory=list)
+
+
 def retrieve(
     library: Library,
     questions: Sequence[Question],
@@ -55,69 +76,88 @@ def retrieve(
 ) -> tuple[RetrievalFigures, ...]:
     """Return the figures of each finding that ten patients or more have.
 
-    Of a finding with more than 1,000 cases, so many are drawn as queries.
+    Queries are drawn where there are many; their answers are ranked once for all
+    findings.
     """
-    found = []
-    for column, question in enumerate(questions):
-        progress("retrieving", column + 1, len(questions))
-        figures = _of_finding(library, column, question, seed)
-        if figures is not None:
-            found.append(figures)
-    return tuple(found)
+    drawn = [
+        _drawn(library, column, question, np.random.default_rng([seed, column]))
+        for column, question in enumerate(questions)
+        if not question.unit
+    ]
+    findings = [
+        finding for finding in drawn if _enough(library, finding, max(NEIGHBOURS))
+    ]
+    if not findings:
+        return ()
+    queries = np.unique(np.concatenate([finding.queries for finding in findings]))
+    for at in range(0, len(queries), _AT_ONCE):
+        _answer(library, queries[at : at + _AT_ONCE], findings)
+        progress("retrieving", min(at + _AT_ONCE, len(queries)), len(queries))
+    return tuple(_figures(library, finding) for finding in findings)
 
 
-def _of_finding(
-    library: Library, column: int, question: Question, seed: int
-) -> RetrievalFigures | None:
+def _drawn(
+    library: Library, column: int, question: Question, rng: np.random.Generator
+) -> _Finding:
     truth = library.truth[:, column]
-    known = (truth == Label.PRESENT) | (truth == Label.ABSENT)
-    present = np.flatnonzero(truth == Label.PRESENT)
-    queries = len(present)
-    if len(np.unique(library.patient[present])) < FEWEST or known.sum() == queries:
-        return None
-    if queries > MOST_QUERIES:
-        rng = np.random.default_rng(seed)
-        present = np.sort(rng.choice(present, MOST_QUERIES, replace=False))
-    within: dict[int, list[Scores]] = {k: [] for k in NEIGHBOURS}
-    over: list[Scores] = []
-    for relevant in _rankings(library, present, np.flatnonzero(known), truth):
-        for k in NEIGHBOURS:
-            within[k].append(precision_at_k(relevant, k))
-        over.append(average_precisions(relevant))
-    patient = library.patient[present]
-    return RetrievalFigures(
-        key=question.key,
-        meaning=question.meaning,
-        level=library.level,
-        queries=len(present),
-        cases=int(known.sum()),
-        chance=queries / int(known.sum()),
-        precision={
-            k: clustered_mean(np.concatenate(parts), patient)
-            for k, parts in within.items()
-        },
-        mean_average_precision=clustered_mean(
-            np.nan_to_num(np.concatenate(over)), patient
-        ),
+    present = truth == Label.PRESENT
+    queries = np.flatnonzero(present)
+    most = max(FEWEST_QUERIES, QUERIES_IN_ALL // library.truth.shape[1])
+    most = min(most, MOST_QUERIES)
+    if len(queries) > most:
+        queries = np.sort(rng.choice(queries, most, replace=False))
+    return _Finding(
+        column=column,
+        question=question,
+        known=present | (truth == Label.ABSENT),
+        present=present,
+        queries=queries,
     )
 
 
-def _rankings(
-    library: Library,
-    queries: NDArray[np.int64],
-    known: NDArray[np.int64],
-    truth: NDArray[np.int8],
-) -> Iterator[NDArray[np.bool_]]:
-    """Yield whether the case at each rank is relevant, for some queries at a time.
+def _enough(library: Library, finding: _Finding, most: int) -> bool:
+    """Return whether there are patients enough, cases enough, and some without it."""
+    patients = len(finding.queries) and distinct(library.patient[finding.queries])
+    known, present = int(finding.known.sum()), int(finding.present.sum())
+    return patients >= FEWEST and most <= known - present
 
-    Cases of the query's own patient come last, as if irrelevant: they add nothing.
-    """
-    cases, relevant = library.vectors[known], truth[known] == Label.PRESENT
-    patient = library.patient[known]
-    for at in range(0, len(queries), _AT_ONCE):
-        some = queries[at : at + _AT_ONCE]
-        nearness = library.vectors[some] @ cases.T
-        own = library.patient[some][:, None] == patient
-        nearness[own] = -np.inf
-        order = np.argsort(-nearness, axis=1, kind="stable")
-        yield relevant[order] & ~np.take_along_axis(own, order, axis=1)
+
+def _answer(
+    library: Library, queries: NDArray[np.int64], findings: Sequence[_Finding]
+) -> None:
+    """Rank all cases for some queries, and note what that shows of each finding."""
+    nearness = library.vectors[queries] @ library.vectors.T
+    for query, row in zip(queries.tolist(), nearness, strict=True):
+        order = np.argsort(-row)
+        others = order[library.patient[order] != library.patient[query]]
+        for finding in findings:
+            place = np.searchsorted(finding.queries, query)
+            if place < len(finding.queries) and finding.queries[place] == query:
+                ranked = others[finding.known[others]]
+                _note(finding, finding.present[ranked][None])
+
+
+def _note(finding: _Finding, relevant: NDArray[np.bool_]) -> None:
+    for k, found in finding.within.items():
+        found.append(float(precision_at_k(relevant, k)[0]))
+    # a query whose finding only its own patient has finds nothing
+    some = relevant.any()
+    finding.over.append(float(average_precisions(relevant)[0]) if some else 0.0)
+
+
+def _figures(library: Library, finding: _Finding) -> RetrievalFigures:
+    patient = library.patient[finding.queries]
+    cases = int(finding.known.sum())
+    return RetrievalFigures(
+        key=finding.question.key,
+        meaning=finding.question.meaning,
+        level=library.level,
+        queries=len(finding.queries),
+        cases=cases,
+        chance=int(finding.present.sum()) / cases,
+        precision={
+            k: clustered_mean(np.array(found), patient)
+            for k, found in finding.within.items()
+        },
+        mean_average_precision=clustered_mean(np.array(finding.over), patient),
+    )

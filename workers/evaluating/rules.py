@@ -11,8 +11,9 @@ NEIGHBOURS: Final = (1, 5, 10)
 CURVE_POINTS: Final = 200
 BINS: Final = 10
 SCORE_BINS: Final = 30
-MOST_QUERIES: Final = 1000
-"""Of each finding, drawn from the seed, where there are more."""
+MOST_QUERIES, FEWEST_QUERIES, QUERIES_IN_ALL = 1000, 100, 2000
+"""Queries of a finding, drawn from the seed: at most 1,000, and fewer where the findings
+are many, so that there are 2,000 in all, but not fewer than 100."""
 
 RULES: Final = (
     (
@@ -47,6 +48,6 @@ RULES: Final = (
     "A score of which no calibration is stated is a score, not a probability.",
     (
         "Retrieval: cases are ranked by cosine; those of the query's own patient are left "
-        "out; a query is a case with the finding."
+        "out; a query is a case with the finding. Of many queries some are drawn."
     ),
 )
