@@ -9,13 +9,18 @@ labels, 2 million lines, is timed apart.
 
 import argparse
 import resource
+import sys
 import time
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from dicom_node.domain import EncoderKey
 from tests.cohorts import embedded
 from tests.packs import make_pack
 from workers.cohort import Cohort, read_cohort, write_cohort
@@ -96,24 +101,38 @@ def _groups(rows: int) -> Groups:
 
 
 def _made(folder: Path, *, rows: int, findings: int) -> Made:
+    """Write pack, embeddings and labels, in a process whose memory is not counted."""
+    names = tuple(f"f{number:02}" for number in range(findings))
+    pack = _pack(folder / "pack", names)
+    writer = get_context("spawn").Process(
+        target=_write, args=(folder, rows, names, pack.encoder_key)
+    )
+    writer.start()
+    writer.join()
+    if writer.exitcode:
+        raise SystemExit(writer.exitcode)
+    return Made(
+        pack=pack, embeddings=folder / "e.safetensors", labels=folder / "labels.csv"
+    )
+
+
+def _write(folder: Path, rows: int, names: tuple[str, ...], key: EncoderKey) -> None:
     """Write embeddings in which findings are, and labels; one study an image."""
+    findings = len(names)
     rng = np.random.default_rng(0)
     truth = rng.random((rows, findings)) < rng.uniform(0.02, 0.3, findings)
     vectors = rng.standard_normal((rows, DIMENSION), dtype=np.float32)
     vectors[:, :findings] += 1.8 * truth
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    names = tuple(f"f{number:02}" for number in range(findings))
     cohort = _cohort(truth.astype(np.int8), names, rng)
     write_cohort(cohort, folder / "labels.csv")
-    pack = _pack(folder / "pack", names)
-    path = embedded(
+    embedded(
         folder / "e.safetensors",
         vectors,
         studies=cohort.studies,
         sop_instances=cohort.units,
-        key=pack.encoder_key,
+        key=key,
     )
-    return Made(pack=pack, embeddings=path, labels=folder / "labels.csv")
 
 
 def _cohort(

@@ -9,5 +9,15 @@ from workers.evaluating.asked import Cases, Groups, Point, Question
 from workers.evaluating.comparing import compare
 from workers.evaluating.figures import Evaluation
 from workers.evaluating.measuring import evaluate
+from workers.evaluating.probed import shortcut_figures
 
-__all__ = ["Cases", "Evaluation", "Groups", "Point", "Question", "compare", "evaluate"]
+__all__ = [
+    "Cases",
+    "Evaluation",
+    "Groups",
+    "Point",
+    "Question",
+    "compare",
+    "evaluate",
+    "shortcut_figures",
+]
