@@ -23,6 +23,7 @@ from dicom_node.config import Settings, load_settings
 from dicom_node.errors import PacsightError, Transient
 from dicom_node.lifecycle import State
 from dicom_node.logs import configure_logs
+from workers.commands import evaluate as evaluate_command
 from workers.commands import pack as pack_commands
 from workers.commands import threshold
 
@@ -39,6 +40,7 @@ app = typer.Typer(
 node_cli.register(app)
 pack_commands.register(app)
 threshold.register(app)
+evaluate_command.register(app)
 
 
 def main() -> None:
