@@ -8,17 +8,14 @@ a CSV file. The new pack holds embeddings and values, and no identifier of anybo
 import csv
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from dicom_node.errors import Permanent
+from workers.cohort import check_encoder, read_embeddings
 from workers.manifest import MANIFEST
 from workers.neighbours import References
 from workers.pack import Pack, seal
@@ -58,12 +55,14 @@ def supply(
     if len(pack.manifest.estimates) != 1:
         raise Permanent(f"pack {pack.name} does not estimate just one quantity")
     values = _read_labels(labels)
-    uids, vectors = _read_embeddings(embeddings, pack)
+    embedded = read_embeddings(embeddings)
+    check_encoder(embedded, pack.encoder_key, pack.name)
+    uids = embedded.sop_instances
     rows = [row for row, uid in enumerate(uids) if uid in values]
     if not rows:
         raise Permanent(f"no image of {embeddings} is labelled in {labels}")
     references = References(
-        embeddings=np.ascontiguousarray(vectors[rows]),
+        embeddings=np.ascontiguousarray(embedded.vectors[rows]),
         values=np.array([values[uids[row]] for row in rows], dtype=np.float32),
     )
     made = _write(pack, out, references, progress)
@@ -102,29 +101,6 @@ def _number(text: str | None) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
-
-
-def _read_embeddings(path: Path, pack: Pack) -> tuple[list[str], NDArray[np.float32]]:
-    """Return which image each row is of, and the rows (N, D)."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata: Mapping[str, str] = file.metadata() or {}
-            vectors: NDArray[Any] = file.get_tensor("embeddings")
-        uids = [str(uid) for uid in json.loads(metadata["rows"])["sop_instance"]]
-    except OSError as error:
-        raise Permanent(f"{path}: {error.strerror or error}") from error
-    except (SafetensorError, LookupError, TypeError, ValueError) as error:
-        raise Permanent(f"{path}: not a file of `pacsight embed` ({error})") from error
-    key = pack.encoder_key
-    for name in ("encoder", "preprocessing", "profile"):
-        if metadata.get(name) != getattr(key, name):
-            raise Permanent(
-                f"{path}: its {name} is {metadata.get(name)}, "
-                f"and that of pack {pack.name} is {getattr(key, name)}"
-            )
-    if vectors.shape != (len(uids), pack.manifest.encoder.embedding_dim):
-        raise Permanent(f"{path}: has {vectors.shape} numbers for {len(uids)} rows")
-    return uids, vectors.astype(np.float32)
 
 
 def _write(pack: Pack, out: Path, references: References, progress: Progress) -> Pack:

@@ -32,7 +32,14 @@ def embedded(pack: Pack, path: Path, **changes: Any) -> Path:
         "encoder": key.encoder,
         "preprocessing": key.preprocessing,
         "profile": key.profile,
-        "rows": json.dumps({"sop_instance": UIDS, "frame": [0] * len(UIDS)}),
+        "rows": json.dumps(
+            {
+                "study": ["1"] * len(UIDS),
+                "series": ["1.1"] * len(UIDS),
+                "sop_instance": UIDS,
+                "frame": [0] * len(UIDS),
+            }
+        ),
     }
     rows = np.eye(CONFIG.embedding, dtype=np.float32)[: len(UIDS)]
     save_file({"embeddings": rows}, path, metadata | changes)
@@ -145,7 +152,12 @@ def test_a_table_without_the_columns_is_refused(asking: Pack, tmp_path: Path) ->
     [
         ({"encoder": "other"}, "its encoder is other, and that of pack test-pack is"),
         ({"profile": "bfloat16"}, "its profile is bfloat16"),
-        ({"rows": '{"sop_instance": []}'}, "for 0 rows"),
+        (
+            {
+                "rows": '{"study": [], "series": [], "sop_instance": [], "frame": []}',
+            },
+            "for 0 rows",
+        ),
         ({"rows": "[1]"}, "not a file of `pacsight embed`"),
         ({"rows": "{}"}, "not a file of `pacsight embed`"),
     ],
