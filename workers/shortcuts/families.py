@@ -19,6 +19,7 @@ FEWEST_OF_A_KIND: Final = 5
 """Rows that a value needs to have a column of its own; rarer ones share one."""
 
 HEADER: Final = ("view", "scanner", "site", "body part", "matrix", "spacing")
+_OF_KINDS: Final = ("view", "scanner", "site", "body part")
 HEADER_TOGETHER: Final = "header together"
 PERSON: Final = "sex and age"
 PIXELS: Final = ("histogram", "compressibility", "border and corners")
@@ -34,11 +35,14 @@ class Family:
         (N, D) float32, nan where nothing is known; D may be 0.
     counts
         Whether the verdict looks at it.
+    kinds
+        Whether it is one attribute of kinds, a column each.
     """
 
     name: str
     features: Features
     counts: bool = True
+    kinds: bool = False
 
     @property
     def silent(self) -> str:
@@ -73,7 +77,11 @@ def families(
     }
     person = {"sex": _kinds(attributes.sex), "age": _single(attributes.age_years)}
     together = [header[name] for name in HEADER if name not in out]
-    found = [Family(name=n, features=header[n]) for n in HEADER if n not in out]
+    found = [
+        Family(name=name, features=header[name], kinds=name in _OF_KINDS)
+        for name in HEADER
+        if name not in out
+    ]
     found.append(Family(name=HEADER_TOGETHER, features=_beside(together)))
     if attributes.traces is not None:
         seen = attributes.traces
