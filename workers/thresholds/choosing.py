@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.errors import Permanent
-from workers.measures import clustered_proportion, roc
+from workers.measures import clustered_proportion, exact_proportion, roc
 from workers.thresholds.cuts import Cuts, Ends, cuts_of, ends_for
 from workers.thresholds.limits import lower_limit, patients_needed, stricter
 from workers.thresholds.nested import Spread, by_folds, spread
@@ -294,7 +294,9 @@ def _figure(
     limits: dict[What, float],
 ) -> Figure:
     of = ~seen.truth if what == "specificity" else seen.truth
-    found = clustered_proportion(_hits(what, told, seen), seen.patient[of])
+    # a threshold chosen on these very patients has the limits of its rank: exact ones
+    measure = clustered_proportion if varied is None else exact_proportion
+    found = measure(_hits(what, told, seen), seen.patient[of])
     low, high = found.low, found.high
     if varied is not None:
         samples = getattr(varied, what)

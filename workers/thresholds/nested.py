@@ -1,9 +1,10 @@
 """Out-of-fold scores judged without having chosen: each fold at the others' threshold.
 
 The interval is that of a bootstrap by patient (Field and Welsh, JRSS B 2007; 69:
-369-390) in which every sample of patients chooses anew, fold by fold. Where the samples
-vary less than a share of so many patients does, its own clustered interval is the wider
-one, and counts.
+369-390) in which every sample of patients chooses anew, fold by fold. What is found at
+a sensitivity's threshold varies little then, because each sample reaches its target; the
+threshold itself varies as ranks do, so the exact limits of the share count where they
+are wider.
 """
 
 from dataclasses import dataclass

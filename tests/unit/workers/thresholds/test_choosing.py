@@ -188,7 +188,7 @@ def test_what_was_shown_is_so_19_times_of_20() -> None:
         share = stricter(scores, np.arange(150), 0.95, confidence=0.95)
         level = np.sort(scores)[::-1][round(share * 150) - 1]
         sensitivity = 1 - NormalDist().cdf(level)
-        right += sensitivity >= 0.95
+        right += int(sensitivity >= 0.95)
     assert right >= 186
 
 
@@ -203,8 +203,8 @@ def test_nested_intervals_cover_the_truth() -> None:
     for seed in range(40):
         found = choose(replace(wish(), runs=50), studies(200, seed))
         below = np.searchsorted(positive, found.ends.threshold)
-        truth = 1 - below / len(positive)
-        covered += found.sensitivity.low <= truth <= found.sensitivity.high
+        truth = 1 - int(below) / len(positive)
+        covered += int(found.sensitivity.low <= truth <= found.sensitivity.high)
     assert covered >= 36
 
 
