@@ -30,8 +30,17 @@ MOST = 800
 """Validated vectors that are kept, and shown to the machine."""
 
 MOST_STRANGERS = 2 * MOST
+NEAREST_SHARE = 0.1
+"""Of the false alarms, those that the nearest vectors alone may raise.
+
+Few, because the machine finds more: the nearest vectors are for strangers that are like
+nothing it was shown.
+"""
+
 NARROWEST = 1e-5
 """Deviation along an axis, over that along the widest: below it, there is only noise."""
+
+_TINY = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -97,11 +106,8 @@ def _scope(part: Validation, rate: float, seed: int) -> Scope:
         raise ValueError(f"{len(apart)} patients or studies are too few for a gate")
     held_out = np.concatenate(_held_out(part, folds, rate, seed))
     rows = np.concatenate([rows for rows, _ in _splits(part, folds, seed)])
-    scales = _scales(held_out, rate)
-    offsets, units = np.array(scales).T
-    scores = np.maximum(((held_out - offsets) / units).max(axis=1), 0)
-    limit = conformal_limit(scores, part.groups[rows], rate)
-    return replace(_fitted(part, rate, seed), scales=scales, limit=limit)
+    scales = _scales(held_out, part.groups[rows], rate)
+    return replace(_fitted(part, rate, seed), scales=scales)
 
 
 def _splits(
@@ -124,11 +130,19 @@ def _held_out(
     ]
 
 
-def _scales(measured: NDArray[np.float64], rate: float) -> tuple[tuple[float, float], ...]:
-    """Offset and unit: the median becomes 0, what a share `rate` exceeds becomes 1."""
+def _scales(
+    measured: NDArray[np.float64], groups: NDArray[np.int32], rate: float
+) -> tuple[tuple[float, float], ...]:
+    """Offset and unit of each measure (N, 1 or 2): a share `rate` lies beyond 1."""
     middle = np.median(measured, axis=0)
-    high = np.quantile(measured, 1 - rate, axis=0)
-    units = np.maximum(high - middle, 1e-9)
+    shares = [rate] if measured.shape[1] == 1 else [rate * NEAREST_SHARE, rate]
+    high = [
+        np.quantile(column, 1 - share)
+        for column, share in zip(measured.T, shares, strict=True)
+    ]
+    units = np.maximum(high - middle, _TINY)
+    limit = conformal_limit(((measured - middle) / units).max(axis=1), groups, rate)
+    units *= max(limit, _TINY)
     return tuple(zip(middle.tolist(), units.tolist(), strict=True))
 
 
@@ -149,7 +163,6 @@ def _fitted(part: Validation, rate: float, seed: int) -> Scope:
         bank=bank.astype(np.float32),
         learned=learned,
         scales=((0.0, 1.0),) * (1 + bool(len(shown))),
-        limit=1.0,
         rate=rate,
     )
 

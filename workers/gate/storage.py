@@ -32,7 +32,7 @@ def encode_gate(gate: Gate) -> bytes:
     return save(tensors, metadata={"format": FORMAT, "scopes": json.dumps(scopes)})
 
 
-def read_gate(path: Path, *, dimension: int) -> Gate:
+def read_gate(path: Path, *, dimension: int, limit: float = 1.0) -> Gate:
     """Return the gate in a file, for vectors of length `dimension`.
 
     Raises
@@ -48,7 +48,8 @@ def read_gate(path: Path, *, dimension: int) -> Gate:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         plain = json.loads(about["scopes"])
         gate = Gate(
-            scopes=tuple(_scope(one, str(i), tensors) for i, one in enumerate(plain))
+            scopes=tuple(_scope(one, str(i), tensors) for i, one in enumerate(plain)),
+            limit=limit,
         )
     except OSError as error:
         raise Permanent(f"{path}: {error.strerror or error}") from error
@@ -67,7 +68,6 @@ def _plain(scope: Scope) -> dict[str, Any]:
     return {
         "modalities": list(scope.modalities),
         "scales": [list(pair) for pair in scope.scales],
-        "limit": scope.limit,
         "rate": scope.rate,
         "learned": {"bias": learned.bias, "gamma": learned.gamma} if learned else None,
     }
@@ -88,7 +88,6 @@ def _scope(
     return Scope(
         modalities=tuple(plain["modalities"]),
         scales=tuple((float(at), float(unit)) for at, unit in plain["scales"]),
-        limit=float(plain["limit"]),
         rate=float(plain["rate"]),
         learned=learned,
         **arrays,

@@ -9,9 +9,8 @@ Two measures, each on a scale of its own, of which the greater one counts:
   those of the same images inverted and turned, and from blank ones: outlier exposure
   (Hendrycks et al., ICLR 2019).
 
-1 on the scale is what a share `Scope.rate` of validated images exceeds in that measure
-alone. The limit of both together is set by split conformal prediction (Vovk et al. 2005)
-on vectors that the measures were not fitted on.
+Scales are set by conformal prediction (Vovk et al. 2005) on vectors that the measures were
+not fitted on, so that a share `Scope.rate` of validated images lies beyond 1.
 """
 
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Distances = NDArray[np.float64]
-"""(N,) float64, 0 and above; 1 is about where validated images end."""
+"""(N,) float64, 0 and above; validated images end at 1."""
 
 NEAREST = 2
 """Validated vectors whose distances are averaged (section 3.6)."""
@@ -64,10 +63,8 @@ class Scope:
         None where no strangers were shown to the gate.
     scales
         Offset and unit of each measure: those of the two, in their order.
-    limit
-        From here on, a vector is still inside.
     rate
-        Share of validated images that are taken for strangers.
+        Share of validated images that lie beyond 1.
     """
 
     modalities: tuple[str, ...]
@@ -76,7 +73,6 @@ class Scope:
     bank: NDArray[np.float32]
     learned: Learned | None
     scales: tuple[tuple[float, float], ...]
-    limit: float
     rate: float
 
     def __post_init__(self) -> None:
@@ -91,8 +87,8 @@ class Scope:
             raise ValueError(f"a gate needs at least {NEAREST} validated vectors")
         if len(self.scales) != 1 + (self.learned is not None):
             raise ValueError("a gate needs a scale for each measure")
-        if not (np.isfinite(self.limit) and all(unit > 0 for _, unit in self.scales)):
-            raise ValueError("a gate needs a finite limit, and units above 0")
+        if not all(unit > 0 for _, unit in self.scales):
+            raise ValueError("the units of a gate are above 0")
 
     @property
     def dimension(self) -> int:
@@ -121,9 +117,16 @@ class Scope:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Gate:
-    """What is validated, by modality: the first scope that covers an image holds."""
+    """What is validated, by modality: the first scope that covers an image holds.
+
+    Parameters
+    ----------
+    limit
+        An image is outside if its distance is greater.
+    """
 
     scopes: tuple[Scope, ...]
+    limit: float = 1.0
 
     def __post_init__(self) -> None:
         if len({scope.dimension for scope in self.scopes}) != 1:
@@ -160,11 +163,11 @@ class Gate:
             return f"this pack was not validated on images of modality {modality}"
         values = scope.distances(vectors)
         distance = float(np.median(values)) if np.isfinite(values).all() else np.inf
-        if distance <= scope.limit:
+        if distance <= self.limit:
             return ""
         return (
             "unlike the images that this pack was validated on "
-            f"(distance {distance:.1f}, limit {scope.limit:.1f})"
+            f"(distance {distance:.2f}, limit {self.limit:.2f})"
         )
 
 
