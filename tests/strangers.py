@@ -15,12 +15,17 @@ from numpy.typing import NDArray
 from skimage.color import rgb2gray
 from sklearn.datasets import load_sample_images
 
-from workers.decode import decode
+from dicom_node.domain import Sha256
+from workers.decode import Decoded, decode
+from workers.facts import Rescale
 from workers.phantoms.acquisition import DX_SCANNERS, develop, draw_exposure
 from workers.phantoms.raster import Field, Pose, ellipse, grid, inside, smooth_field
+from workers.policy import Preprocessing
+from workers.preprocess import channels, prepare
 
 Stored = NDArray[np.uint16]
 Photograph = NDArray[np.uint8]
+Inputs = NDArray[np.uint8]
 
 SOURCES: Final = (
     "astronaut",
@@ -39,6 +44,63 @@ SOURCES: Final = (
 
 _CARPALS: Final = 8
 _WHITE: Final = 4095
+
+
+TUNED: Final = ("blank", "inverted", "turned")
+"""Of the categories, those that a gate is tuned on; the others it has never seen."""
+
+
+def of_chests(
+    policy: Preprocessing, count: int, shared: Path | None
+) -> dict[str, Inputs]:
+    """Return what may come in place of a chest, by category, (N, 3, S, S) uint8 each."""
+    found = {
+        "blank": [as_input(blank(i), policy, "DX") for i in range(count)],
+        "photograph": [as_input(p, policy, "DX") for _, p in photographs(count)],
+        "hand": [as_input(hand(i), policy, "DX") for i in range(count)],
+    }
+    if shared is not None:
+        found["fruit"] = [as_input(f, policy, "DX") for f in fruit(shared, count)]
+    return {name: np.stack(images) for name, images in found.items()}
+
+
+def of_heads(
+    policy: Preprocessing, count: int, shared: Path | None
+) -> dict[str, Inputs]:
+    """Return what may come in place of slices of a head, likewise."""
+    found = {
+        "blank": [as_input(blank_slice(i), policy, "CT") for i in range(count)],
+        "photograph": [as_input(p, policy, "MR") for _, p in photographs(count)],
+    }
+    if shared is not None:
+        found["fruit"] = [as_input(f, policy, "MR") for f in fruit(shared, count)]
+    return {name: np.stack(images) for name, images in found.items()}
+
+
+def of_validated(images: Inputs, count: int) -> dict[str, Inputs]:
+    """Return the first `count` of validated images (N, 3, S, S) inverted, and turned."""
+    first = images[:count]
+    turned = [np.rot90(one, 1 + i % 3, axes=(1, 2)) for i, one in enumerate(first)]
+    return {"inverted": 255 - first, "turned": np.stack(turned)}
+
+
+def as_input(stored: NDArray[Any], policy: Preprocessing, modality: str) -> Inputs:
+    """Return what a model gets of stored values: (3, S, S) uint8."""
+    decoded = Decoded(
+        pixels=stored,
+        photometric="RGB" if stored.ndim == 3 else "MONOCHROME2",
+        bits=8 if stored.dtype == np.uint8 else 16,
+        modality=modality,
+        rescale=Rescale(),
+        modality_lut=None,
+        voi_lut=None,
+        windows=(),
+        padding=None,
+        palette=None,
+        aspect=1.0,
+        digest=Sha256("0" * 64),
+    )
+    return np.ascontiguousarray(channels(prepare(decoded, policy)))
 
 
 # ── blank exposures ─────────────────────────────────────────────────────────
@@ -137,7 +199,7 @@ def _one_hand(rng: np.random.Generator, size: int, side: int, *, both: bool) -> 
     return soft + bone * (0.75 + texture) - np.float32(0.1)
 
 
-def _finger(  # noqa: PLR0913, PLR0917 - flesh and bone grow finger by finger
+def _finger(
     rng: np.random.Generator,
     at: tuple[Field, Field],
     finger: int,
@@ -225,7 +287,16 @@ def _crop(rng: np.random.Generator, image: Photograph) -> Photograph:
 # ── fruit ───────────────────────────────────────────────────────────────────
 
 
-def fruit(shared: Path) -> list[NDArray[Any]]:
-    """The stored values of the series of fruit that is labelled as a brain: 196."""
+def fruit(shared: Path, count: int = 196) -> list[NDArray[Any]]:
+    """Return slices of the fruit that is labelled as a brain, as they are stored.
+
+    All 196 of them, then the same mirrored; of fewer, an even selection.
+    """
     folder = shared / "data" / "series" / "mr_ge_fruit_196"
-    return [decode(path).pixels for path in sorted(folder.glob("*.dcm"))]
+    paths = sorted(folder.glob("*.dcm"))
+    if count <= len(paths):
+        chosen = np.linspace(0, len(paths) - 1, count).round().astype(int)
+        return [decode(paths[i]).pixels for i in chosen]
+    whole = [decode(path).pixels for path in paths]
+    more = [image[:, ::-1] for image in whole[:: len(whole) // (count - len(whole))]]
+    return whole + more[: count - len(whole)]

@@ -117,6 +117,7 @@ def _equip(pack: Pack, settings: Settings) -> Equipped:
         encoder=encoder,
         heads=heads_of(pack, encoder),
         labels=labels_of(pack, encoder),
+        gate=pack.gate,
     )
 
 

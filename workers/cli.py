@@ -25,7 +25,7 @@ from dicom_node.domain import PackCard
 from dicom_node.errors import PacsightError, Transient
 from dicom_node.lifecycle import State
 from dicom_node.logs import configure_logs
-from workers.commands import finetune
+from workers.commands import finetune, gate
 from workers.commands.progress import bar
 
 PERMANENT, TRANSIENT, INTERRUPTED = 2, 75, 130
@@ -44,6 +44,7 @@ packs.add_typer(importers, name="import")
 app.add_typer(packs, name="pack")
 node_cli.register(app)
 finetune.register(packs)
+gate.register(app)
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ from dicom_node.domain import (
 )
 from dicom_node.errors import Permanent
 from workers.asked import FindingSpec, PointSpec
+from workers.gate import Gate, read_gate
 from workers.headspecs import file_of, fitted_part
 from workers.manifest import (
     MANIFEST,
@@ -61,6 +62,8 @@ class Pack:
         The heads that were fitted, by finding.
     references
         The labelled images, by estimate; those that nobody supplied are left out.
+    gate
+        Tells images from those that the pack was validated on; None lets all through.
     """
 
     folder: Path
@@ -68,6 +71,7 @@ class Pack:
     digest: Sha256
     heads: Mapping[str, Fitted]
     references: Mapping[str, References]
+    gate: Gate | None = None
 
     @property
     def name(self) -> str:
@@ -244,6 +248,7 @@ def _opened(folder: Path, manifest: Manifest) -> Pack:
         digest=manifest.digest,
         heads=_read_heads(folder, manifest),
         references=_read_references(folder, manifest),
+        gate=_read_gate(folder, manifest),
     )
 
 
@@ -311,6 +316,18 @@ def _read_heads(folder: Path, manifest: Manifest) -> dict[str, Fitted]:
             tensors[name] = load_tensors(folder / name)
         heads[finding.key] = fitted(head, tensors[name], manifest.encoder.embedding_dim)
     return heads
+
+
+def _read_gate(folder: Path, manifest: Manifest) -> Gate | None:
+    spec = manifest.gate
+    if spec is None:
+        return None
+    path = folder / spec.file
+    dimension = manifest.encoder.embedding_dim
+    gate = read_gate(path, dimension=dimension, limit=spec.threshold)
+    if gate.kind != spec.kind:
+        raise Permanent(f"{path} is a gate of kind {gate.kind}, not {spec.kind}")
+    return gate
 
 
 def _read_references(folder: Path, manifest: Manifest) -> dict[str, References]:

@@ -26,7 +26,7 @@ class Strangers:
     Parameters
     ----------
     images
-        (M, 3, S, S) uint8.
+        (M, 3, S, S) or (M, S, S) uint8, as those that they were made of.
     origin
         (M,) which image each was made of, or `FROM_NONE`.
     kind
@@ -39,13 +39,14 @@ class Strangers:
 
 
 def strangers(images: NDArray[np.uint8], *, seed: int = 0) -> Strangers:
-    """Return strangers made of (N, 3, S, S) uint8: five for each image."""
+    """Return strangers made of (N, 3, S, S) or (N, S, S) uint8: five for each image."""
     count, size = len(images), images.shape[-1]
     rng = np.random.default_rng([7, seed])
     made = [255 - images]
-    made += [np.rot90(images, turns, axes=(2, 3)) for turns in (1, 2, 3)]
-    blanks = [_blank(rng, size) for _ in range(count)]
-    made.append(np.repeat(np.array(blanks, np.uint8)[:, None], 3, axis=1))
+    made += [np.rot90(images, turns, axes=(-2, -1)) for turns in (1, 2, 3)]
+    blanks = np.array([_blank(rng, size) for _ in range(count)], np.uint8)
+    grey = (count, *(1,) * (images.ndim - 3), size, size)
+    made.append(np.broadcast_to(blanks.reshape(grey), images.shape))
     rows = np.arange(count, dtype=np.int32)
     none = np.full(count, FROM_NONE, np.int32)
     return Strangers(

@@ -9,7 +9,7 @@ alone, the directions in which strangers differ are so narrow that a stranger li
 nowhere near another, and nothing can be learned of it: measured in ``docs/gate.md``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,18 +18,24 @@ from sklearn.model_selection import GroupKFold
 from sklearn.svm import SVC
 
 from workers.gate.conformal import conformal_limit
-from workers.gate.exposure import FROM_NONE
-from workers.gate.values import NEAREST, Gate, Learned, Scope, whiten
+from workers.gate.exposure import FROM_NONE, strangers
+from workers.gate.values import Gate, Learned, Scope, whiten
+
+Images = Callable[[NDArray[np.intp]], NDArray[np.uint8]]
+Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+EXPOSED = 500
+"""Images that strangers are made of, where nothing else is asked for."""
 
 FOLDS = 5
 COST = 10.0
 WIDTH = 0.5
 """Of the kernel: gamma is this over the number of whitened axes."""
 
-MOST = 800
+MOST = 1500
 """Validated vectors that are kept, and shown to the machine."""
 
-MOST_STRANGERS = 2 * MOST
+MOST_STRANGERS = 4000
 NEAREST_SHARE = 0.1
 """Of the false alarms, those that the nearest vectors alone may raise.
 
@@ -69,7 +75,7 @@ class Validation:
 
     def rows(self, mask: NDArray[np.bool_]) -> "Validation":
         """Return the images where `mask` (N,) is true, and the strangers made of them."""
-        made = np.where(self.origin == FROM_NONE, True, mask[self.origin])
+        made = (self.origin == FROM_NONE) | mask[self.origin]
         place = np.cumsum(mask) - 1
         moved = np.where(self.origin == FROM_NONE, FROM_NONE, place[self.origin])
         return replace(
@@ -79,6 +85,58 @@ class Validation:
             strangers=self.strangers[made],
             origin=moved[made].astype(np.int32),
         )
+
+
+def validation(  # noqa: PLR0913 - vectors, whose they are, and what strangers come from
+    vectors: NDArray[np.float32],
+    groups: NDArray[np.int32],
+    images: Images,
+    *,
+    modalities: tuple[str, ...],
+    embed: Embed,
+    exposed: int = EXPOSED,
+    seed: int = 0,
+) -> Validation:
+    """Return validation images with strangers made of some of them.
+
+    Parameters
+    ----------
+    vectors, groups
+        (N, D) and (N,), as in `Validation`.
+    images
+        Gives model input, (n, 3, S, S) or (n, S, S) uint8, of n of the N.
+    embed
+        The encoder that gave `vectors`.
+    exposed
+        Images at most that strangers are made of, five of each.
+    """
+    rng = np.random.default_rng([13, seed])
+    chosen = _some(rng, len(vectors), exposed)
+    made = strangers(images(chosen), seed=seed)
+    origin = np.where(made.origin == FROM_NONE, FROM_NONE, chosen[made.origin])
+    return Validation(
+        modalities=modalities,
+        vectors=vectors,
+        groups=groups,
+        strangers=embed(made.images),
+        origin=origin.astype(np.int32),
+    )
+
+
+def without_strangers(
+    vectors: NDArray[np.float32],
+    groups: NDArray[np.int32],
+    *,
+    modalities: tuple[str, ...],
+) -> Validation:
+    """Return validation images alone: the gate will know nothing but distances."""
+    return Validation(
+        modalities=modalities,
+        vectors=vectors,
+        groups=groups,
+        strangers=np.empty((0, vectors.shape[1]), np.float32),
+        origin=np.empty(0, np.int32),
+    )
 
 
 def fit(parts: Sequence[Validation], *, rate: float = 0.02, seed: int = 0) -> Gate:

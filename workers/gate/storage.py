@@ -83,7 +83,9 @@ def _scope(
     if not all(np.isfinite(array).all() for array in arrays.values()):
         raise ValueError("it holds something that is no number")
     learned = plain["learned"] and Learned(
-        supports=arrays.pop("supports"), weights=arrays.pop("weights"), **plain["learned"]
+        supports=arrays.pop("supports"),
+        weights=arrays.pop("weights"),
+        **plain["learned"],
     )
     return Scope(
         modalities=tuple(plain["modalities"]),

@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 Distances = NDArray[np.float64]
 """(N,) float64, 0 and above; validated images end at 1."""
 
+KINDS = ("nearest", "nearest and learned")
+"""By which measures: what a pack's manifest calls the gate."""
+
 NEAREST = 2
 """Validated vectors whose distances are averaged (section 3.6)."""
 
@@ -137,6 +140,11 @@ class Gate:
         """Return the length D of the vectors that it judges."""
         return self.scopes[0].dimension
 
+    @property
+    def kind(self) -> str:
+        """Return by which measures it judges: one of `KINDS`."""
+        return KINDS[any(scope.learned for scope in self.scopes)]
+
     def scope(self, modality: str) -> Scope | None:
         """Return what judges images of `modality`, or None."""
         return next((s for s in self.scopes if s.covers(modality)), None)
@@ -188,7 +196,8 @@ def nearest(
         np.sqrt(np.partition(_squares(part, bank), NEAREST - 1, axis=1)[:, :NEAREST])
         for part in _parts(points)
     ]
-    return np.concatenate(found).mean(axis=1)
+    means: NDArray[np.float64] = np.concatenate(found).mean(axis=1)
+    return means
 
 
 def margins(points: NDArray[np.float64], learned: Learned) -> NDArray[np.float64]:
@@ -197,8 +206,7 @@ def margins(points: NDArray[np.float64], learned: Learned) -> NDArray[np.float64
         np.exp(-learned.gamma * _squares(part, learned.supports)) @ learned.weights
         for part in _parts(points)
     ]
-    total: NDArray[np.float64] = np.concatenate(found) + learned.bias
-    return total
+    return np.asarray(np.concatenate(found) + learned.bias, np.float64)
 
 
 def _parts(points: NDArray[np.float64]) -> list[NDArray[np.float64]]:
@@ -210,7 +218,7 @@ def _squares(
 ) -> NDArray[np.float64]:
     """Squared Euclidean distances (N, R)."""
     far = others.astype(np.float64)
-    squares: NDArray[np.float64] = (
+    squares = (
         (points**2).sum(axis=1)[:, None] + (far**2).sum(axis=1) - 2 * points @ far.T
     )
-    return np.maximum(squares, 0)
+    return np.asarray(np.maximum(squares, 0), np.float64)
