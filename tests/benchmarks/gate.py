@@ -10,7 +10,7 @@ import argparse
 import csv
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,10 +106,10 @@ def drawn(pack: Pack, asked: argparse.Namespace) -> Samples:
     begun = time.perf_counter()
     kinds = [
         Sizes(encoder=side, chest=chest, head=head)
-        for chest, head in ((144, 144), (256, 192), (384, 256), (512, 256))
+        for chest, head in ((144, 144), (144, 192), (384, 256))
     ]
     wanted = orders((asked.chests, asked.heads), UNSEEN, kinds[0], slices=12)
-    wanted = [replace(o, sizes=kinds[i % 4]) for i, o in enumerate(wanted)]
+    wanted = [replace(o, sizes=kinds[i % 3]) for i, o in enumerate(wanted)]
     samples = render(wanted, processes=asked.processes)
     print(f"{len(wanted)} phantoms drawn in {time.perf_counter() - begun:.0f} s")
     return samples
@@ -125,12 +125,18 @@ def by_level(out: Outside, study: NDArray[np.int64]) -> None:
 # ── real chests ─────────────────────────────────────────────────────────────
 
 
-def of_nih(pack: Pack, encoder: Encoder) -> Iterator[bool]:
+def of_nih(pack: Pack, encoder: Encoder, _: argparse.Namespace) -> Iterator[bool]:
     """Print the table of gates fitted on nih_cxr; yield whether each line is good."""
     images, patients = nih(pack)
     vectors = encoder.embed_images(images)
-    policy = pack.preprocessing
-    made = strangers.of_chests(policy, COUNT, SHARED)
+    shown = validation(
+        vectors,
+        patients,
+        lambda rows: images[rows],
+        modalities=("DX",),
+        embed=encoder.embed_images,
+    )
+    made = strangers.of_chests(pack.preprocessing, COUNT, SHARED)
     outside: dict[str, list[Outside]] = {}
     whose: dict[str, list[NDArray[np.int32]]] = {}
 
@@ -140,7 +146,7 @@ def of_nih(pack: Pack, encoder: Encoder) -> Iterator[bool]:
 
     cut = GroupKFold(5, shuffle=True, random_state=0).split(images, groups=patients)
     for fold, (fitted, asked) in enumerate(cut):
-        gate = fitted_on(vectors[fitted], patients[fitted], images[fitted], encoder)
+        gate = fit([shown.rows(np.isin(np.arange(len(images)), fitted))])
         note("false", gate.distances(vectors[asked], "DX") > 1, patients[asked])
         for name, some in strangers.of_validated(images[asked], COUNT).items():
             note(name, judged(gate, encoder, some, "DX"), patients[asked])
@@ -154,20 +160,6 @@ def of_nih(pack: Pack, encoder: Encoder) -> Iterator[bool]:
     yield alarms(
         "false alarms", np.concatenate(outside["false"]), np.concatenate(whose["false"])
     )
-
-
-def fitted_on(
-    vectors: NDArray[np.float32],
-    patients: NDArray[np.int32],
-    images: Images,
-    encoder: Encoder,
-) -> Gate:
-    """Fit a gate on these images."""
-    take: Callable[[NDArray[np.intp]], Images] = images.__getitem__
-    part = validation(
-        vectors, patients, take, modalities=("DX",), embed=encoder.embed_images
-    )
-    return fit([part])
 
 
 def nih(pack: Pack) -> tuple[Images, NDArray[np.int32]]:
