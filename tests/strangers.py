@@ -127,7 +127,7 @@ def blank(seed: int, size: int = 512) -> Stored:
         image = _shuttered(rng, image)
     if rng.random() < 0.2:
         image[:, rng.integers(0, size, int(rng.integers(1, 6)))] = 0
-    return np.rint(image.clip(0, _WHITE)).astype(np.uint16)
+    return np.asarray(np.rint(image.clip(0, _WHITE)), dtype=np.uint16)
 
 
 def _shuttered(rng: np.random.Generator, image: NDArray[Any]) -> NDArray[Any]:
@@ -150,7 +150,7 @@ def blank_slice(seed: int, size: int = 256) -> NDArray[np.int16]:
     if rng.random() < 0.3:  # the table
         row = int(rng.integers(size * 3 // 4, size - 8))
         image[row : row + int(rng.integers(2, 8))] = rng.uniform(-200, 300)
-    return np.rint(image.clip(-1024, 3071)).astype(np.int16)
+    return np.asarray(np.rint(image.clip(-1024, 3071)), dtype=np.int16)
 
 
 # ── hands ───────────────────────────────────────────────────────────────────
@@ -232,7 +232,7 @@ def _with_bone(bone: Field, depth: Field, rng: np.random.Generator) -> Field:
     """Add a bone: its cortex is denser than its marrow."""
     core = inside(depth, 0.012) * np.float32(rng.uniform(0.45, 0.6))
     cortex = np.exp(-(((depth - 0.008) / 0.012) ** 2)) * np.float32(0.35)
-    return np.maximum(bone, core + cortex)
+    return np.asarray(np.maximum(bone, core + cortex))
 
 
 def _capsule(

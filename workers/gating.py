@@ -276,8 +276,8 @@ def hold(pack: Pack, gate: Gate, tools: Tools) -> list[Held]:
         for one, vector in _embedded(frames[at : at + _BATCH], tools):
             vectors[one.place] = vector
             slices.append(one)
-    by_uid = {one.sop_instance_uid: Path(one.stamp.path) for one in found}
-    return [_held(volume, vectors, gate, by_uid) for volume in volumes(slices)]
+    paths = {str(one.sop_instance_uid): Path(one.stamp.path) for one in found}
+    return [_held(volume, vectors, gate, paths) for volume in volumes(slices)]
 
 
 def _embedded(

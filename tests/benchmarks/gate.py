@@ -50,12 +50,8 @@ def main() -> None:
     encoder = open_encoder(pack, device="cpu", threads=1)
     passed = True
     for name in asked.sets:
-        table = (
-            of_nih(pack, encoder)
-            if name == "nih_cxr"
-            else of_phantoms(pack, encoder, asked)
-        )
-        passed &= all(list(table))
+        of = of_nih if name == "nih_cxr" else of_phantoms
+        passed &= all(list(of(pack, encoder, asked)))
     sys.exit(not passed)
 
 

@@ -59,7 +59,7 @@ def strangers(images: NDArray[np.uint8], *, seed: int = 0) -> Strangers:
 def _blank(rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
     """(S, S) uint8 without anything on it."""
     if rng.random() < 0.15:  # noqa: PLR2004 - an exposure of nothing, or of too much
-        return np.full((size, size), rng.integers(0, _WHITE + 1), np.uint8)
+        return np.full((size, size), int(rng.integers(0, _WHITE + 1)), dtype=np.uint8)
     across = np.linspace(-1, 1, size)
     slope = rng.normal(0, 1, 2) * (rng.random() < 0.7)  # noqa: PLR2004 - most have one
     image = slope[0] * across[None, :] + slope[1] * across[:, None]
@@ -70,13 +70,15 @@ def _blank(rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
     level = np.rint((image - low) / (high - low) * _WHITE).clip(0, _WHITE)
     if rng.random() < 0.4:  # noqa: PLR2004 - collimated
         level = _shuttered(rng, level)
-    return level.astype(np.uint8)
+    return np.asarray(level, dtype=np.uint8)
 
 
 def _uneven(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
     cells = int(rng.integers(*_CELLS))
     coarse = rng.standard_normal((cells, cells)).astype(np.float32)
-    return np.asarray(Image.fromarray(coarse).resize((size, size), Image.BICUBIC))
+    return np.asarray(
+        Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC)
+    )
 
 
 def _shuttered(

@@ -18,10 +18,10 @@ from workers.gate.values import margins, nearest, whiten
 D = 12
 
 
-def unit(vectors: NDArray[np.float64]) -> NDArray[np.float32]:
+def unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
     """Return rows of length one."""
     long = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / long).astype(np.float32)
+    return np.asarray(vectors / long, dtype=np.float32)
 
 
 def inside(count: int, seed: int) -> NDArray[np.float32]:
