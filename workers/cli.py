@@ -24,8 +24,8 @@ from dicom_node.errors import PacsightError, Transient
 from dicom_node.lifecycle import State
 from dicom_node.logs import configure_logs
 from workers.commands import evaluate as evaluate_command
+from workers.commands import gate, threshold
 from workers.commands import pack as pack_commands
-from workers.commands import threshold
 
 PERMANENT, TRANSIENT, INTERRUPTED = 2, 75, 130
 """Exit codes: what will not work however often it is tried, EX_TEMPFAIL, and Ctrl-C."""
@@ -41,6 +41,7 @@ node_cli.register(app)
 pack_commands.register(app)
 threshold.register(app)
 evaluate_command.register(app)
+gate.register(app)
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ from workers.heads import heads_of, labels_of
 from workers.pack import Pack
 from workers.pipeline import Equipped
 from workers.similar import Atlas
-from workers.study import Gate
 
 
 def equip(pack: Pack, *, device: str, threads: int | None = None) -> Equipped:
@@ -27,17 +26,9 @@ def equip(pack: Pack, *, device: str, threads: int | None = None) -> Equipped:
         encoder=encoder,
         heads=heads_of(pack, encoder),
         labels=labels_of(pack, encoder),
-        gate=_gate(pack),
+        gate=pack.gate,
         atlas=_atlas(pack),
     )
-
-
-def _gate(pack: Pack) -> Gate | None:
-    """Return the gate that the pack names; its file was verified with the pack."""
-    spec = pack.manifest.gate
-    if spec is None:
-        return None
-    raise Permanent(f"pack {pack.name} has a gate of an unknown kind: {spec.kind}")
 
 
 def _atlas(pack: Pack) -> Atlas | None:

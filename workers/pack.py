@@ -30,6 +30,7 @@ from dicom_node.domain import (
 )
 from dicom_node.errors import Permanent
 from workers.asked import FindingSpec, PointSpec
+from workers.gate import Gate, read_gate
 from workers.headspecs import file_of, fitted_part
 from workers.manifest import (
     MANIFEST,
@@ -65,6 +66,8 @@ class Pack:
         The labelled images, by estimate; those that nobody supplied are left out.
     thresholds
         A site's own, in the place of those that the pack ships; see `with_thresholds`.
+    gate
+        Tells images from those that the pack was validated on; None lets all through.
     """
 
     folder: Path
@@ -73,6 +76,7 @@ class Pack:
     heads: Mapping[str, Fitted]
     references: Mapping[str, References]
     thresholds: ThresholdSet | None = None
+    gate: Gate | None = None
 
     @property
     def name(self) -> str:
@@ -275,6 +279,7 @@ def _opened(folder: Path, manifest: Manifest) -> Pack:
         digest=manifest.digest,
         heads=_read_heads(folder, manifest),
         references=_read_references(folder, manifest),
+        gate=_read_gate(folder, manifest),
     )
 
 
@@ -342,6 +347,18 @@ def _read_heads(folder: Path, manifest: Manifest) -> dict[str, Fitted]:
             tensors[name] = load_tensors(folder / name)
         heads[finding.key] = fitted(head, tensors[name], manifest.encoder.embedding_dim)
     return heads
+
+
+def _read_gate(folder: Path, manifest: Manifest) -> Gate | None:
+    spec = manifest.gate
+    if spec is None:
+        return None
+    path = folder / spec.file
+    dimension = manifest.encoder.embedding_dim
+    gate = read_gate(path, dimension=dimension, limit=spec.threshold)
+    if gate.kind != spec.kind:
+        raise Permanent(f"{path} is a gate of kind {gate.kind}, not {spec.kind}")
+    return gate
 
 
 def _read_references(folder: Path, manifest: Manifest) -> dict[str, References]:

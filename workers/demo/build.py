@@ -1,9 +1,10 @@
-"""Train-demo: phantoms, then both towers, then heads, then thresholds, then a pack.
+"""Train-demo: phantoms, then both towers, heads, thresholds, a gate, then a pack.
 
-Four sets of phantoms that share none: the encoder learns from the first, the heads
+Five sets of phantoms that share none: the encoder learns from the first, the heads
 from the second, thresholds are chosen on the third and their sensitivity and
-specificity measured on the fourth. Everything follows from the seed: on one machine,
-with one torch and one number of threads, the weights come out the same to the bit.
+specificity measured on the fourth, and the fifth is what the gate lets through.
+Everything follows from the seed: on one machine, with one torch and one number of
+threads, the weights come out the same to the bit.
 """
 
 import shutil
@@ -30,6 +31,8 @@ from workers.demo.catalogue import (
     Entry,
     model_config,
 )
+from workers.demo.gate import FILE as GATE
+from workers.demo.gate import demo_gate, demo_orders, gate_spec
 from workers.demo.heads import by_study, fit_head, sigmoid
 from workers.demo.lessons import lessons, rephrasings
 from workers.demo.roc import area, curve, proportion, stated
@@ -43,6 +46,7 @@ from workers.demo.samples import (
     render,
 )
 from workers.demo.texts import PROMPTS
+from workers.gate import encode_gate
 from workers.measures import threshold_at_sensitivity
 from workers.medimageinsight import Tokenizer
 from workers.medimageinsight.training import (
@@ -58,7 +62,7 @@ from workers.phantoms import CT_WINDOW_HU, PERCENTILES
 
 Progress = Callable[[str], None]
 
-VERSION: Final = "1.0.0"
+VERSION: Final = "1.1.0"
 SEEDS_PER_SET: Final = 1_000_000
 SEEDS_PER_RUN: Final = 10 * SEEDS_PER_SET
 """Seeds that a run of train-demo sets aside for itself, counted from run times this."""
@@ -77,9 +81,9 @@ class Recipe:
     ----------
     learn
         Chests with any findings, and phantoms of each head kind, for the encoder.
-    fit, tune, test
+    fit, tune, test, gate
         Phantoms of each chest kind and of each head kind, for the heads, the
-        thresholds and their figures.
+        thresholds and their figures, and the gate.
     steps, chests, heads
         Batches, and images of each in one.
     text_steps, texts
@@ -96,6 +100,7 @@ class Recipe:
     fit: tuple[int, int] = (300, 300)
     tune: tuple[int, int] = (250, 250)
     test: tuple[int, int] = (250, 250)
+    gate: tuple[int, int] = (320, 100)
     steps: int = 3600
     text_steps: int = 150
     texts: int = 40
@@ -144,9 +149,10 @@ def train_demo(
         {name: value for key in heads for name, value in _tensors(key, *heads[key])},
         out / "heads.safetensors",
     )
+    gate = run.gate(out, encoder, seed)
     for path in out.glob("*.safetensors"):
         path.chmod(0o644)
-    return seal(out, _manifest(encoder, evidence, run))
+    return seal(out, _manifest(encoder, evidence, run) | {"gate": gate})
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +178,7 @@ class _Run:
         return self._drawn(0, wanted)
 
     def _drawn(self, split: int, wanted: list[Order]) -> Samples:
-        self.progress(f"drawing {len(wanted)} phantoms, set {split + 1} of 4")
+        self.progress(f"drawing {len(wanted)} phantoms, set {split + 1} of 5")
         return render(wanted, processes=self.processes)
 
     def encoder(self, out: Path, seed: int) -> _Encoder:
@@ -232,6 +238,15 @@ class _Run:
             for entry in CATALOGUE
         }
         return heads, evidence
+
+    def gate(self, out: Path, encoder: _Encoder, seed: int) -> dict[str, Any]:
+        """Fit the gate, write it, and return what the manifest says of it."""
+        recipe, first = self.recipe, self.first_seed + 4 * SEEDS_PER_SET
+        wanted = demo_orders(recipe.gate, first, slices=recipe.slices)
+        samples = self._drawn(4, wanted)
+        gate = demo_gate(samples, encoder.embed, seed=seed)
+        (out / GATE).write_bytes(encode_gate(gate))
+        return gate_spec(gate, samples, first)
 
     def _step(self, step: int, steps: int, loss: float) -> None:
         if step % 50 == 0 or step == steps:

@@ -106,7 +106,7 @@ def test_training_again_gives_the_same_weights(tmp_path: Path) -> None:
     """Two short runs from one seed agree to the byte; another seed does not."""
     recipe = Recipe(
         learn=(20, 4), fit=(4, 4), tune=(4, 6), test=(4, 6), steps=3, text_steps=2,
-        texts=6, chests=6, heads=4, slices=3,
+        texts=6, chests=6, heads=4, slices=3, gate=(10, 25),
     )  # fmt: skip
     digests = []
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
