@@ -204,7 +204,7 @@ def test_nested_intervals_cover_the_truth() -> None:
         found = choose(replace(wish(), runs=50), studies(200, seed))
         below = np.searchsorted(positive, found.ends.threshold)
         truth = 1 - below / len(positive)
-        covered += found.sensitivity.low <= truth <= found.sensitivity.high
+        covered += int(found.sensitivity.low <= truth <= found.sensitivity.high)
     assert covered >= 36
 
 
