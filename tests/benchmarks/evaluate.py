@@ -30,7 +30,8 @@ from workers.evaluating.asjson import as_json
 from workers.evaluating.page import as_html
 from workers.evaluating.retrieving import retrieve
 from workers.evaluating.sources import from_pack
-from workers.pack import LinearWeights, Pack
+from workers.pack import Pack
+from workers.trained import LinearWeights
 
 DIMENSION = 1024
 MOST_S, MOST_BYTES = 60, 2 << 30
