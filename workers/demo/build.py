@@ -32,7 +32,7 @@ from workers.demo.catalogue import (
 )
 from workers.demo.heads import by_study, fit_head, sigmoid
 from workers.demo.lessons import lessons, rephrasings
-from workers.demo.roc import area, curve, proportion, threshold_for
+from workers.demo.roc import area, curve, proportion, stated
 from workers.demo.samples import (
     FINDINGS,
     Order,
@@ -43,6 +43,7 @@ from workers.demo.samples import (
     render,
 )
 from workers.demo.texts import PROMPTS
+from workers.measures import threshold_at_sensitivity
 from workers.medimageinsight import Tokenizer
 from workers.medimageinsight.training import (
     Lessons,
@@ -260,11 +261,13 @@ class _Scored:
 
 
 def _operating_point(tune: _Scored, test: _Scored) -> dict[str, Any]:
-    threshold = threshold_for(tune.scores, tune.truth, sensitivity=SENSITIVITY)
+    threshold = threshold_at_sensitivity(
+        tune.scores, tune.truth, sensitivity=SENSITIVITY
+    )
     flagged = test.scores >= threshold
     positive, negative = int(test.truth.sum()), int((~test.truth).sum())
-    sensitivity = proportion(int(flagged[test.truth].sum()), positive)
-    specificity = proportion(int((~flagged[~test.truth]).sum()), negative)
+    sensitivity = proportion(flagged[test.truth])
+    specificity = proportion(~flagged[~test.truth])
     return {
         "name": POINT,
         "threshold": threshold,
@@ -275,9 +278,9 @@ def _operating_point(tune: _Scored, test: _Scored) -> dict[str, Any]:
             "measured_on": "other phantoms, seen by nothing before",
             "n_positive": positive,
             "n_negative": negative,
-            "sensitivity": asdict(sensitivity),
-            "specificity": asdict(specificity),
-            "auc": asdict(area(test.scores, test.truth)),
+            "sensitivity": stated(sensitivity),
+            "specificity": stated(specificity),
+            "auc": stated(area(test.scores, test.truth)),
             "roc": curve(tune.scores, tune.truth, points=_ROC_POINTS),
         },
     }

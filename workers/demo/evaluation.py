@@ -18,9 +18,10 @@ from workers.datasets import Overlap, overlap
 from workers.demo.build import SEEDS_PER_RUN
 from workers.demo.heads import by_study, sigmoid
 from workers.demo.probes import PROBES, probe_area, views
-from workers.demo.roc import Estimate, area
+from workers.demo.roc import area
 from workers.demo.samples import FINDINGS, Samples, Sizes, orders, render
 from workers.encoder import Encoder, open_encoder
+from workers.measures import Area
 from workers.pack import Pack, open_pack
 
 Progress = Callable[[str], None]
@@ -49,11 +50,11 @@ class Row:
     finding: str
     n_positive: int
     n_negative: int
-    linear: Estimate
-    zero_shot: Estimate
+    linear: Area
+    zero_shot: Area
     sensitivity: float
     specificity: float
-    probes: dict[str, Estimate]
+    probes: dict[str, Area]
 
     @property
     def passed(self) -> bool:

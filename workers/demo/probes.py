@@ -15,8 +15,9 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from workers.demo.roc import Estimate, area
+from workers.demo.roc import area
 from workers.demo.samples import Order, Samples
+from workers.measures import Area
 from workers.phantoms import ChestPhantom, Phantom, phantom
 
 PROBES: Final = ("mean intensity", "histogram", "border", "header")
@@ -47,7 +48,7 @@ def views(samples: Samples, wanted: Sequence[Order]) -> dict[str, NDArray[np.flo
     return seen | {"header": np.array(header, np.float32)}
 
 
-def probe_area(features: NDArray[np.float32], truth: NDArray[np.bool_]) -> Estimate:
+def probe_area(features: NDArray[np.float32], truth: NDArray[np.bool_]) -> Area:
     """Return the area under the curve of the better classifier, cross-validated."""
     models = (
         make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000)),

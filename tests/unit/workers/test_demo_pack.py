@@ -10,7 +10,7 @@ from workers.datasets import Overlap
 from workers.demo import Recipe, evaluate_demo, train_demo
 from workers.demo.evaluation import Evaluation
 from workers.demo.lessons import lessons
-from workers.demo.roc import area, proportion, threshold_for
+from workers.demo.roc import area
 from workers.demo.samples import FINDINGS, Sizes, orders, orders_to_learn, render
 from workers.demo.texts import HELD_OUT, PROMPTS, all_statements, bare, summary
 from workers.encoder import open_encoder
@@ -135,24 +135,6 @@ def test_too_few_images_for_a_batch_are_said_to_be() -> None:
     samples = render(orders_to_learn((2, 1), UNSEEN, sizes), processes=1)
     with pytest.raises(ValueError, match="2 images are too few for 3"):
         next(lessons(samples, chests=3, heads=1, seed=0))
-
-
-def test_area_and_limits_are_those_of_the_literature() -> None:
-    """A perfect order, a coin, ties; Wilson's limits of 9 in 10."""
-    truth = np.array([False, False, True, True])
-    assert area(np.array([1.0, 2.0, 3.0, 4.0]), truth).value == 1.0
-    assert area(np.array([1.0, 1.0, 1.0, 1.0]), truth).value == 0.5
-    nine = proportion(9, 10)
-    assert (round(nine.low, 3), round(nine.high, 3)) == (0.596, 0.982)
-
-
-def test_the_threshold_keeps_the_sensitivity_that_was_asked_for() -> None:
-    """The highest one that 19 of 20 positives reach."""
-    scores = np.arange(40, dtype=np.float64)
-    truth = scores >= 20
-    threshold = threshold_for(scores, truth, sensitivity=0.95)
-    assert threshold == 21.0
-    assert (scores[truth] >= threshold).mean() == 0.95
 
 
 @pytest.mark.slow
