@@ -117,7 +117,7 @@ def _left_out(
     return found
 
 
-def _platt(scores: Floats, present: Mask) -> _Parameters | None:
+def platt(scores: Floats, present: Mask) -> _Parameters | None:
     """Return slope and intercept; None where a higher score would be less likely."""
     positives = int(present.sum())
     negatives = len(present) - positives
@@ -151,7 +151,7 @@ def _isotonic(scores: Floats, present: Mask) -> _Parameters:
 
 
 _FITS: Mapping[Method, Callable[[Floats, Mask], _Parameters | None]] = {
-    "platt": _platt,
+    "platt": platt,
     "temperature": _temperature,
     "isotonic": _isotonic,
 }

@@ -95,7 +95,7 @@ def choose(
     present = samples.present[studies]
     best: Choice | None = None
     best_scores = np.empty(0)
-    for kind, grid in _candidates(plan, prompts, count=len(samples.truth)).items():
+    for kind, grid in candidates(plan, prompts, count=len(samples.truth)).items():
         scores = _left_out(samples, fold, kind, grid, plan, prompts)
         areas = [_mean_auc(row[studies], present, fold[studies]) for row in scores]
         number = int(np.argmax(areas))
@@ -173,7 +173,7 @@ def inner_folds(samples: Samples, studies: Mask, plan: Plan) -> NDArray[np.int8]
     return fold
 
 
-def _candidates(plan: Plan, prompts: ZeroShotWeights | None, *, count: int) -> Grids:
+def candidates(plan: Plan, prompts: ZeroShotWeights | None, *, count: int) -> Grids:
     """Return what is tried: without prompts nothing of text, of many images no SVM."""
     kinds = [kind for kind in plan.grids if kind in plan.heads]
     if prompts is None:

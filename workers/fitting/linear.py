@@ -11,15 +11,19 @@ from sklearn.linear_model import LogisticRegression
 from workers.fitting.fitted import Fitted
 from workers.fitting.samples import Floats, Training
 
-GRID = tuple({"C": c} for c in (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0))
-"""From the most timid to the boldest, for standardised embeddings."""
+GRID = tuple(
+    {"C": c, "scaling": scaling}
+    for c in (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+    for scaling in ("dimension", "overall")
+)
+"""From the most timid to the boldest. Dimensions are scaled one by one, or all alike."""
 
 _NARROW = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Scaled:
-    """Embeddings standardised by dimension: (N, D) float64, and how.
+    """Embeddings about their mean, scaled: (N, D) float64, and how.
 
     A dimension that does not vary is left as it is.
     """
@@ -29,10 +33,12 @@ class Scaled:
     scale: Floats
 
     @classmethod
-    def of(cls, vectors: NDArray[np.float32]) -> "Scaled":
-        """Return them, standardised by their own mean and standard deviation."""
+    def of(cls, vectors: NDArray[np.float32], scaling: str) -> "Scaled":
+        """Return them, standardised by dimension, or all by the same number."""
         rows = vectors.astype(np.float64)
         mean, scale = rows.mean(axis=0), rows.std(axis=0)
+        if scaling == "overall":
+            scale = np.full_like(scale, np.sqrt((scale**2).mean()))
         scale = np.where(scale < _NARROW, 1.0, scale)
         return cls(rows=(rows - mean) / scale, mean=mean, scale=scale)
 
@@ -43,15 +49,17 @@ def fits(training: Training, grid: Sequence[Mapping[str, Any]]) -> Iterator[Fitt
     A penalised solution lies in the span of the data, so with fewer items than
     dimensions it is found there, exactly, in a fraction of the time.
     """
-    scaled = Scaled.of(training.vectors)
-    basis = np.eye(scaled.rows.shape[1])
-    if len(scaled.rows) < len(basis):
-        basis = np.linalg.svd(scaled.rows, full_matrices=False)[2].T
-    rows = scaled.rows @ basis
+    spans = {}
     for parameters in grid:
+        scaling = parameters["scaling"]
+        if scaling not in spans:
+            scaled = Scaled.of(training.vectors, scaling)
+            spans[scaling] = scaled, _span(scaled.rows)
+        scaled, basis = spans[scaling]
         model = LogisticRegression(
-            C=parameters["C"], solver="newton-cholesky", max_iter=100
-        ).fit(rows, training.present, sample_weight=training.weights)
+            C=parameters["C"], solver="newton-cholesky", tol=1e-8
+        )
+        model.fit(scaled.rows @ basis, training.present, training.weights)
         weight = basis @ model.coef_[0] / scaled.scale
         bias = model.intercept_ - weight @ scaled.mean
         tensors = {
@@ -59,3 +67,11 @@ def fits(training: Training, grid: Sequence[Mapping[str, Any]]) -> Iterator[Fitt
             "bias": bias.astype(np.float32),
         }
         yield Fitted(kind="linear", tensors=tensors)
+
+
+def _span(rows: Floats) -> Floats:
+    """Return an orthonormal basis (D, R) in which the rows (N, D) lie."""
+    if len(rows) >= rows.shape[1]:
+        return np.eye(rows.shape[1])
+    basis: Floats = np.linalg.svd(rows, full_matrices=False)[2].T
+    return basis

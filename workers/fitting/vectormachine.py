@@ -11,9 +11,12 @@ from workers.fitting.linear import Scaled
 from workers.fitting.samples import Training
 
 GRID = tuple(
-    {"C": c, "width": width} for c in (0.3, 1.0, 3.0, 10.0) for width in (0.3, 1.0)
+    {"C": c, "width": width, "scaling": scaling}
+    for c in (1.0, 10.0)
+    for width in (0.3, 1.0)
+    for scaling in ("dimension", "overall")
 )
-"""``width``: gamma, times the number of dimensions."""
+"""``width``: gamma, times the number of dimensions. Scaling as for linear heads."""
 
 MOST = 20_000
 """Items from which on no support vector machine is fitted: its time grows cubically."""
@@ -21,8 +24,8 @@ MOST = 20_000
 
 def fits(training: Training, grid: Sequence[Mapping[str, Any]]) -> Iterator[Fitted]:
     """Yield a head for each penalty and width."""
-    scaled = Scaled.of(training.vectors)
     for parameters in grid:
+        scaled = Scaled.of(training.vectors, parameters["scaling"])
         gamma = parameters["width"] / scaled.rows.shape[1]
         model = SVC(C=parameters["C"], gamma=gamma, cache_size=500)
         model.fit(scaled.rows, training.present, sample_weight=training.weights)
