@@ -16,7 +16,10 @@ from workers.commands.progress import bar
 
 if TYPE_CHECKING:  # a command imports what it needs when it runs
     from workers.fitting.asking import Asked
+    from workers.fitting.choosing import Plan
     from workers.fitting.fitted import Kind
+    from workers.fitting.packing import Identity
+    from workers.fitting.story import Material
     from workers.heads import TextEncoder
     from workers.pack import Pack
 
@@ -111,7 +114,6 @@ def fit_heads(  # noqa: PLR0913 - the command's options
         aggregation=aggregation,
         texts=(tuple(present or ()), tuple(absent or ())),
     )
-    wanted = [asked(opened, label, wished) for label in finding]
     kinds = _kinds(head or [HeadKind.AUTO])
     plan = Plan(
         heads=kinds,
@@ -126,6 +128,11 @@ def fit_heads(  # noqa: PLR0913 - the command's options
         version=version or f"{opened.version}+{cohort.digest[:8]}",
         created=f"{datetime.now(UTC):%Y-%m-%d}",
     )
+    if finding[0] in {spec.key for spec in opened.manifest.estimates}:
+        source = Material(cohort=cohort, embeddings=read_embeddings(embeddings))
+        _fit_estimate(opened, out, source, finding, plan, identity, as_json=as_json)
+        return
+    wanted = [asked(opened, label, wished) for label in finding]
     material = Material(
         cohort=cohort,
         embeddings=read_embeddings(embeddings),
@@ -148,6 +155,44 @@ def fit_heads(  # noqa: PLR0913 - the command's options
     Console(width=80).print(fit_table(report), highlight=False)
     typer.echo(f"{out}: {report.pack.name} {report.pack.version}, in shadow mode")
     typer.echo(f"next: `pacsight threshold set {out}`, then `threshold activate`")
+
+
+def _fit_estimate(  # noqa: PLR0913 - the command's other half
+    pack: "Pack",
+    out: Path,
+    material: "Material",
+    finding: Sequence[str],
+    plan: "Plan",
+    identity: "Identity",
+    *,
+    as_json: bool,
+) -> None:
+    """Give references to a pack that estimates, and say how far it is off."""
+    from workers.fitting.estimating import fit_estimate
+
+    if len(finding) > 1:
+        raise typer.BadParameter("a quantity is fitted by itself: name just one")
+    with bar(quiet=as_json) as progress:
+        made, fit = fit_estimate(
+            pack,
+            out,
+            material.cohort,
+            material.embeddings,
+            finding[0],
+            plan=plan,
+            identity=identity,
+            progress=progress,
+        )
+    if as_json:
+        card = {"folder": str(out.resolve()), "device_uid": made.device_uid}
+        typer.echo(json.dumps(card | fit.to_json(), indent=2))
+        return
+    error = fit.error
+    typer.echo(
+        f"{out}: {fit.estimate}, mean absolute error {error.value:.2f} "
+        f"({error.low:.2f}-{error.high:.2f}) on {fit.studies} studies, "
+        f"out of fold by patient; {fit.chosen.k} neighbours"
+    )
 
 
 def _kinds(heads: Sequence[HeadKind]) -> "tuple[Kind, ...]":

@@ -58,6 +58,7 @@ def test_where_a_view_is_open_none_is_made_up(tmp_path: Path, images: Path) -> N
 
 def test_images_become_radiographs(tmp_path: Path, images: Path) -> None:
     """Valid ones, with what the table says and the pixels as they were."""
+    (tmp_path / "table.csv").write_text(TABLE.replace("F,,,", "F,,RL,"), "utf-8")
     out = wrapped(tmp_path, images, LISTED)
     found = {
         ds.PatientAge if "PatientAge" in ds else "": ds
