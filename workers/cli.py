@@ -23,8 +23,8 @@ from dicom_node.config import Settings, load_settings
 from dicom_node.errors import PacsightError, Transient
 from dicom_node.lifecycle import State
 from dicom_node.logs import configure_logs
+from workers.commands import data, gate, threshold
 from workers.commands import evaluate as evaluate_command
-from workers.commands import gate, threshold
 from workers.commands import pack as pack_commands
 
 PERMANENT, TRANSIENT, INTERRUPTED = 2, 75, 130
@@ -42,6 +42,7 @@ pack_commands.register(app)
 threshold.register(app)
 evaluate_command.register(app)
 gate.register(app)
+data.register(app)
 
 
 def main() -> None:

@@ -6,7 +6,6 @@ a CSV file. The new pack holds embeddings and values, and no identifier of anybo
 """
 
 import csv
-import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,10 +15,10 @@ from safetensors.numpy import save_file
 
 from dicom_node.errors import Permanent
 from workers.cohort import check_encoder, read_embeddings
-from workers.manifest import MANIFEST
+from workers.copying import copy_parts, seal_again
 from workers.neighbours import References
-from workers.pack import Pack, seal
-from workers.placing import Progress, in_one_piece, link_or_copy
+from workers.pack import Pack
+from workers.placing import Progress, in_one_piece
 
 _FILE = "references.safetensors"
 _UID, _VALUE = "sop_instance_uid", "value"
@@ -105,18 +104,10 @@ def _number(text: str | None) -> float | None:
 
 def _write(pack: Pack, out: Path, references: References, progress: Progress) -> Pack:
     with in_one_piece(out) as folder:
-        manifest = json.loads((pack.folder / MANIFEST).read_bytes())
-        for part in pack.manifest.files:
-            (folder / part).parent.mkdir(parents=True, exist_ok=True)
-            link_or_copy(pack.folder / part, folder / part, progress)
-        if not Path(pack.manifest.encoder.weights).is_absolute():
-            weights = folder / pack.manifest.encoder.weights
-            link_or_copy(pack.weights.resolve(), weights, progress)
+        manifest = copy_parts(pack, folder, progress)
         (folder / _FILE).unlink(missing_ok=True)
         arrays = {"embeddings": references.embeddings, "values": references.values}
         save_file(arrays, folder / _FILE)
         manifest["estimates"][0]["head"]["references"] = _FILE
-        sealed = seal(folder, manifest)
-        if sealed.manifest.encoder.sha256 != pack.manifest.encoder.sha256:
-            raise Permanent(f"{pack.weights} changed while it was copied")
+        sealed = seal_again(pack, folder, manifest)
     return replace(sealed, folder=out.resolve())

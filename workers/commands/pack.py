@@ -10,7 +10,7 @@ from rich.console import Console
 
 from dicom_node.cli import JsonOption
 from dicom_node.domain import PackCard
-from workers.commands import finetune
+from workers.commands import finetune, fitting
 from workers.commands.progress import bar
 
 PackArgument = Annotated[
@@ -26,6 +26,7 @@ packs.add_typer(importers, name="import")
 def register(app: typer.Typer) -> None:
     """Add the group of packs."""
     finetune.register(packs)
+    fitting.register(packs)
     app.add_typer(packs, name="pack")
 
 

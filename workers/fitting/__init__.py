@@ -1,0 +1,1 @@
+"""Heads on frozen embeddings: fitted, chosen and calibrated without their test patients."""
