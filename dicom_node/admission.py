@@ -38,6 +38,7 @@ from dicom_node.domain.identity import (
     study_attributes_digest,
 )
 from dicom_node.errors import CANNOT_UNDERSTAND, DATASET_MISMATCH, Rejected
+from dicom_node.exams import COLUMNS, ROWS, TEXTS, exam_of
 from dicom_node.matching import PriorityRule, keywords, priority_of
 from dicom_node.part10 import Element, Head, items
 
@@ -82,9 +83,6 @@ _FACTS = (
     "SOPClassUID",
     "SOPInstanceUID",
     "SeriesInstanceUID",
-    "Modality",
-    "BodyPartExamined",
-    "ViewPosition",
     "NumberOfFrames",
     "InstanceNumber",
     "InstanceCreatorUID",
@@ -136,13 +134,14 @@ class Admission:
 
     def __init__(self, rules: Sequence[PriorityRule] = ()) -> None:
         self._rules = tuple(rules)
-        names = {*_FACTS, *COPIED_KEYWORDS, *keywords(self._rules)}
+        names = {*_FACTS, *TEXTS, *COPIED_KEYWORDS, *keywords(self._rules)}
         self._keywords = {_tag(name): name for name in sorted(names)}
+        self._wanted = self._keywords.keys() | {ROWS, COLUMNS}
 
     @property
     def wanted(self) -> AbstractSet[int]:
         """Return the tags of the elements that are needed."""
-        return self._keywords.keys()
+        return self._wanted
 
     def admit(
         self,
@@ -199,9 +198,7 @@ class Admission:
                 "\\".join(values.get("IssuerOfPatientID", ())),
             ),
             attributes=study_attributes_digest(values),
-            modality=first("Modality").upper(),
-            body_part=first("BodyPartExamined").upper(),
-            view=first("ViewPosition").upper(),
+            exam=exam_of(values, head),
             frames=max(_integer(first("NumberOfFrames")) or 1, 1) if is_image else 0,
             instance_number=_integer(first("InstanceNumber")),
             analysis=analysis,
@@ -214,8 +211,8 @@ class Admission:
         charset = head.elements.get(_CHARACTER_SET)
         encodings = _encodings(charset.text if charset else "")
         for tag, element in head.elements.items():
-            if tag != _EQUIPMENT:
-                keyword = self._keywords[tag]
+            keyword = self._keywords.get(tag)
+            if keyword is not None and tag != _EQUIPMENT:
                 yield keyword, _texts(element, encodings, keyword)
 
 

@@ -5,6 +5,7 @@ a valid value; a test names only what it is about.
 """
 
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from dicom_node.domain import (
     Analysis,
     EncoderKey,
+    Exam,
     FrontDoor,
     Header,
     Origin,
@@ -73,16 +75,20 @@ def header(study: int = 1, number: int = 1, **changes: Any) -> Header:
         "transfer_syntax_uid": EXPLICIT,
         "patient": digest(f"patient of {study}"),
         "attributes": digest(f"attributes of {study}"),
-        "modality": "DX",
-        "body_part": "CHEST",
-        "view": "PA",
         "frames": 1,
         "instance_number": number,
         "analysis": Analysis.IMAGE,
         "reason": "",
         "priority": Priority.ROUTINE,
     }
-    return Header(**values | changes)
+    return Header(**{"exam": exam(changes)} | values | changes)
+
+
+def exam(changes: dict[str, Any]) -> Exam:
+    """Return a chest X-ray's exam; what `changes` say of one is taken out of them."""
+    own = {f.name: changes.pop(f.name) for f in fields(Exam) if f.name in changes}
+    values: dict[str, Any] = {"modality": "DX", "body_part": "CHEST", "view": "PA"}
+    return Exam(**values | own)
 
 
 def received(

@@ -3,13 +3,14 @@
 A frame's vector has its logit on the first axis, which is all that `HEADS` look at.
 """
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.domain import (
+    Exam,
     Finding,
     InputFile,
     SeriesUid,
@@ -19,7 +20,8 @@ from dicom_node.domain import (
     Unreadable,
 )
 from tests.packs import CONFIG
-from workers.asked import Accepts, CategorySpec, EstimateSpec, LabelSpec, NeighboursHead
+from workers.accepting import Accepts
+from workers.asked import CategorySpec, EstimateSpec, LabelSpec, NeighboursHead
 from workers.classify import Conclusion, conclude
 from workers.heads import Heads
 from workers.labels import LabelWeights
@@ -80,13 +82,17 @@ def source(number: int = 1, **changes: Any) -> InputFile:
         "series_uid": SeriesUid("1.2.3"),
         "sop_instance_uid": SopInstanceUid(f"1.2.3.{number}"),
         "sop_class_uid": SopClassUid("1.2.840.10008.5.1.4.1.1.1.1"),
-        "modality": "DX",
-        "body_part": "CHEST",
-        "view": "PA",
         "frames": 1,
         "instance_number": number,
     }
-    return InputFile(**values | changes)
+    return InputFile(**{"exam": exam(changes)} | values | changes)
+
+
+def exam(changes: dict[str, Any]) -> Exam:
+    """Return a chest radiograph's exam; what `changes` say of one is taken out of them."""
+    own = {f.name: changes.pop(f.name) for f in fields(Exam) if f.name in changes}
+    values: dict[str, Any] = {"modality": "DX", "body_part": "CHEST", "view": "PA"}
+    return Exam(**values | own)
 
 
 def head_slice(number: int) -> InputFile:

@@ -10,7 +10,10 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from dicom_node.domain import Code, Urgency
+from dicom_node.domain import Code, Exam, Urgency
+from workers.accepting import Accepts
+from workers.calibration import CalibrationSpec
+from workers.headspecs import Head, asks_prompts
 
 OF_VOLUMES = "embedding-"
 """Begins the aggregations that score volumes, not slices."""
@@ -18,61 +21,18 @@ OF_VOLUMES = "embedding-"
 _AGGREGATION = re.compile(
     r"max|mean|median|top[1-9][0-9]?-mean|embedding-(median|mean|unit-mean)"
 )
+Attribute = Literal[
+    "PatientSex", "ViewPosition", "BodyPartExamined", "PatientOrientation"
+]
+"""What of a header a finding may be compared with."""
+
+_IN_EXAM: dict[Attribute, str] = {
+    "PatientSex": "sex",
+    "ViewPosition": "view",
+    "BodyPartExamined": "body_part",
+    "PatientOrientation": "orientation",
+}
 _FORBID: dict[str, str] = {"extra": "forbid"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepts:
-    """The images that a pack, or one of its findings, was validated for.
-
-    Parameters
-    ----------
-    modality
-        Values of Modality (0008,0060); at least one.
-    body_part
-        Values of BodyPartExamined (0018,0015), where ``""`` stands for an image
-        that does not state it. Empty means any.
-    """
-
-    __pydantic_config__: ClassVar = _FORBID
-
-    modality: tuple[str, ...]
-    body_part: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not self.modality:
-            raise ValueError("at least one modality must be accepted")
-
-    def covers(self, modality: str, body_part: str) -> bool:
-        """Return whether an image with these attributes is accepted."""
-        if modality not in self.modality:
-            return False
-        return not self.body_part or body_part in self.body_part
-
-    def __str__(self) -> str:
-        modality = " or ".join(self.modality)
-        parts = " or ".join(part or "unstated body part" for part in self.body_part)
-        return f"{modality} of {parts}" if parts else modality
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinearHead:
-    """sigmoid(w.x + b): tensors ``<key>.weight`` (D,) and ``<key>.bias`` (1,)."""
-
-    __pydantic_config__: ClassVar = _FORBID
-
-    kind: Literal["linear"] = "linear"
-    weights: str
-    key: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ZeroShotHead:
-    """The finding's prompts against each other, at the encoder's temperature."""
-
-    __pydantic_config__: ClassVar = _FORBID
-
-    kind: Literal["zero-shot"] = "zero-shot"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +60,9 @@ class PointSpec:
     tolerance
         How far half precision may move a score at the threshold: one that is nearer
         to it is indeterminate.
+    rule_out
+        Below it the finding is ruled out, and from there to the threshold a score is
+        indeterminate; None where the threshold does both.
     """
 
     __pydantic_config__: ClassVar = _FORBID
@@ -108,12 +71,53 @@ class PointSpec:
     threshold: float
     evidence: dict[str, Any] = field(default_factory=dict)
     tolerance: float = 0.0
+    rule_out: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.tolerance < math.inf:
             raise ValueError("the tolerance of a threshold must be finite, and not < 0")
         if not self.name or not math.isfinite(self.threshold):
             raise ValueError("an operating point needs a name and a finite threshold")
+        if self.rule_out is not None and not -math.inf < self.rule_out < self.threshold:
+            raise ValueError("a finding is ruled out below its threshold")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgainstSpec:
+    """What the header says that an image should show: a finding that compares the two.
+
+    The head's positive class is what a header with an expected 1 says. The score is how
+    much the image contradicts its header: one minus the head's where 1 is expected, the
+    head's where -1 is.
+
+    Parameters
+    ----------
+    attribute
+        Of the image's header.
+    expects
+        1 or -1 by value, in upper case; several values of an attribute are joined by a
+        backslash, and ``""`` stands for one that is absent. An image with a value that
+        is not among them is not evaluated.
+    """
+
+    __pydantic_config__: ClassVar = _FORBID
+
+    attribute: Attribute
+    expects: dict[str, Literal[1, -1]]
+
+    def __post_init__(self) -> None:
+        if not self.expects:
+            raise ValueError(
+                "a comparison with the header needs values that it expects"
+            )
+        if any(value != value.upper() for value in self.expects):
+            raise ValueError(
+                "the values that a header is expected to have are upper case"
+            )
+
+    def stated(self, exam: Exam) -> str:
+        """Return what the header says of the attribute."""
+        return str(getattr(exam, _IN_EXAM[self.attribute]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +135,16 @@ class FindingSpec:
         or ``top<n>-mean``. Or ``embedding-median``, ``embedding-mean``,
         ``embedding-unit-mean``: the head scores the embedding of each volume, and the
         study has the highest.
+    calibration
+        What makes a probability of the study's score; without it, none is claimed. The
+        operating point is then one of probabilities.
+    against
+        Makes the finding a comparison of image and header.
+    mode
+        ``shadow``: computed and stored, and neither flagged nor reported.
+    ungated
+        Whether it is asked of images that lie outside the validated range, too: what
+        tells that they do.
     """
 
     __pydantic_config__: ClassVar = _FORBID
@@ -142,9 +156,13 @@ class FindingSpec:
     urgency: Urgency
     accepts: Accepts | None = None
     aggregation: str
-    head: LinearHead | ZeroShotHead
+    head: Head
     prompts: Prompts | None = None
     operating_point: PointSpec
+    calibration: CalibrationSpec | None = None
+    against: AgainstSpec | None = None
+    mode: Literal["live", "shadow"] = "live"
+    ungated: bool = False
 
     def __post_init__(self) -> None:
         if not self.key:
@@ -154,8 +172,8 @@ class FindingSpec:
                 f"aggregation must be max, mean, median, top<n>-mean or "
                 f"embedding-<median, mean or unit-mean>, not {self.aggregation!r}"
             )
-        if isinstance(self.head, ZeroShotHead) and self.prompts is None:
-            raise ValueError("a zero-shot head needs prompts")
+        if asks_prompts(self.head) and self.prompts is None:
+            raise ValueError(f"a {self.head.kind} head needs prompts")
 
     @property
     def concept(self) -> Code:

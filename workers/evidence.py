@@ -191,7 +191,7 @@ def _labelled(
     for number, one in enumerate(volume.slices, start=1):
         file = files[one.sop_instance_uid]
         if count == 1 and volume.kind is not Kind.LOCALISER:
-            label = " ".join(filter(None, (file.modality, file.view)))
+            label = " ".join(filter(None, (file.exam.modality, file.exam.view)))
         else:
             label = f"{_NOUNS[volume.kind]} {number} of {count}"
         apart = f", {volume.apart}" if volume.apart else ""

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.asked import ZeroShotHead
+from workers.headspecs import ZeroShotHead
 from workers.labels import LabelWeights, ensemble, label_weights
 from workers.pack import LinearWeights, Pack
 

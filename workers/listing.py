@@ -135,7 +135,7 @@ def _source(path: Path, stamp: Stamp, admission: Admission) -> ImageSource | Lef
         sha256=found.sha256,
         frames=header.frames,
         number=header.instance_number,
-        modality=header.modality,
+        modality=header.exam.modality,
     )
 
 

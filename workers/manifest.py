@@ -5,8 +5,9 @@ verified by `workers.pack`; what it asks of a study stands in `workers.asked`.
 """
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -15,7 +16,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from dicom_node.domain import Sha256
 from dicom_node.errors import Permanent
-from workers.asked import Accepts, CategorySpec, EstimateSpec, FindingSpec
+from workers.absent import without_absent
+from workers.accepting import Accepts
+from workers.asked import CategorySpec, EstimateSpec, FindingSpec
+from workers.headspecs import file_of
 from workers.policy import Preprocessing, stated
 
 MANIFEST = "pack.json"
@@ -23,8 +27,6 @@ MANIFEST = "pack.json"
 VolumeMethod = Literal["median", "mean", "unit-mean"]
 """How the embeddings of slices become that of their volume."""
 
-_LATER = ("categories", "estimates", "volume")
-"""Fields that manifests did not always have: absent, they change no digest."""
 _FORBID: dict[str, str] = {"extra": "forbid"}
 
 
@@ -120,6 +122,68 @@ class VolumeSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GateSpec:
+    """How far an image may lie from the validated ones, in embedding space.
+
+    Parameters
+    ----------
+    file
+        A safetensors file of the pack; `workers.gate` says what is in it.
+    kind
+        How the distance is measured: one of those that `workers.gate` knows.
+    threshold
+        An image is outside above it.
+    rate
+        Share of validated images that lie outside nevertheless, as it was set.
+    evidence
+        Free: what it was measured on.
+    """
+
+    __pydantic_config__: ClassVar = _FORBID
+
+    file: str
+    kind: str
+    threshold: float
+    rate: float
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.file or not self.kind or not math.isfinite(self.threshold):
+            raise ValueError("a gate needs a file, a kind and a finite threshold")
+        if not 0 <= self.rate < 1:
+            raise ValueError("the rate of a gate's false alarms lies in [0, 1)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AtlasSpec:
+    """The reference atlas whose nearest cases a pack shows.
+
+    Parameters
+    ----------
+    name, version, digest
+        Which one it is: another digest is another atlas, and the pack does not load.
+    path
+        Where it lies: relative to the pack, or absolute.
+    k
+        Cases that are shown.
+    """
+
+    __pydantic_config__: ClassVar = _FORBID
+
+    name: str
+    version: str
+    digest: str
+    path: str
+    k: int = 5
+
+    def __post_init__(self) -> None:
+        if not self.name or not self.version or not self.path:
+            raise ValueError("an atlas needs a name, a version and a path")
+        if self.k < 1:
+            raise ValueError("at least one case of an atlas is shown")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ThresholdSet:
     """Names the thresholds of a pack; other thresholds are another set."""
 
@@ -144,6 +208,10 @@ class Manifest:
         sha256 of every file of the pack but the weights, by relative path.
     volume
         None: every slice is scored.
+    gate
+        None: images are accepted by their attributes alone.
+    atlas
+        None: no cases are shown.
     """
 
     __pydantic_config__: ClassVar = _FORBID
@@ -163,6 +231,8 @@ class Manifest:
     categories: tuple[CategorySpec, ...] = ()
     estimates: tuple[EstimateSpec, ...] = ()
     volume: VolumeSpec | None = None
+    gate: GateSpec | None = None
+    atlas: AtlasSpec | None = None
 
     def __post_init__(self) -> None:
         if not self.name or not self.version:
@@ -190,18 +260,17 @@ class Manifest:
         values = _manifests.dump_python(self, mode="json")
         values["preprocessing"] = stated(values["preprocessing"])
         del values["encoder"]["numeric"]
-        for finding in values["findings"]:
-            if not finding["operating_point"]["tolerance"]:
-                del finding["operating_point"]["tolerance"]
-        absent = [name for name in _LATER if not values[name]]
-        return digest_of({k: v for k, v in values.items() if k not in absent})
+        return digest_of(without_absent(values))
 
     @property
     def parts(self) -> frozenset[str]:
-        """Return the files that heads are read from, relative to the pack."""
-        linear = {f.head.weights for f in self.findings if f.head.kind == "linear"}
-        nearby = {e.head.references for e in self.estimates if e.head.references}
-        return frozenset(linear | nearby)
+        """Return the files that heads and gate are read from, relative to the pack."""
+        named = [
+            *(file_of(finding.head) for finding in self.findings),
+            *(estimate.head.references for estimate in self.estimates),
+            self.gate.file if self.gate else None,
+        ]
+        return frozenset(name for name in named if name)
 
 
 _manifests = TypeAdapter(Manifest)

@@ -32,7 +32,8 @@ from dicom_node.domain import (
     Sha256,
 )
 from dicom_node.errors import Permanent
-from workers.asked import FindingSpec, LinearHead
+from workers.asked import FindingSpec, PointSpec
+from workers.headspecs import LinearHead
 from workers.manifest import (
     MANIFEST,
     Manifest,
@@ -47,8 +48,6 @@ ENTRY_POINTS = "pacsight.packs"
 
 _DEVICES = UUID("6f0e43f8-2b83-4c57-9a3e-5f1b9f0c7d21")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_PART_NAMES = ("weights", "references")
-"""Where a head names its file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -157,7 +156,7 @@ class Pack:
         return digest_of(
             {
                 "set": asdict(self.manifest.threshold_set),
-                "points": {f.key: asdict(f.operating_point) for f in self.findings},
+                "points": {f.key: _stated(f.operating_point) for f in self.findings},
                 "profile": self.manifest.encoder.numeric_profile,
             }
         )
@@ -168,13 +167,18 @@ class Pack:
             name=finding.operating_point.name,
             threshold=finding.operating_point.threshold,
             tolerance=finding.operating_point.tolerance,
+            rule_out=finding.operating_point.rule_out,
             threshold_set=self.manifest.threshold_set.name,
             threshold_set_digest=self.threshold_set_digest,
         )
 
-    def accepts(self, modality: str, body_part: str) -> bool:
-        """Return whether the pack looks at images with these attributes."""
-        return any(rule.covers(modality, body_part) for rule in self.manifest.accepts)
+
+def _stated(point: PointSpec) -> dict[str, Any]:
+    """Return a threshold as it was always digested: without what it does not use."""
+    values = asdict(point)
+    if point.rule_out is None:
+        del values["rule_out"]
+    return values
 
 
 def locate(name_or_path: str) -> Path:
@@ -223,22 +227,20 @@ def seal(folder: Path, manifest: Mapping[str, Any]) -> Pack:
     Permanent
         If the manifest is not one, or a file is missing.
     """
-    encoder = {**manifest["encoder"]}
-    asked = (*manifest["findings"], *manifest.get("estimates", ()))
-    named = [
-        part for one in asked for part in map(one["head"].get, _PART_NAMES) if part
-    ]
-    parts = sorted({*named, *_files_in(folder, encoder["tokenizer"])})
-    encoder["sha256"] = _sha256(folder / encoder["weights"])
-    sealed = {
-        **manifest,
-        "encoder": encoder,
-        "files": {part: _sha256(folder / part) for part in parts},
-    }
-    text = json.dumps(sealed, indent=2, ensure_ascii=False) + "\n"
-    parsed = parse_manifest(text.encode(), folder / MANIFEST)
-    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    path = folder / MANIFEST
+    encoder = {**manifest["encoder"], "sha256": ""}
+    draft = parse_manifest(_text({**manifest, "encoder": encoder, "files": {}}), path)
+    parts = draft.parts | set(_files_in(folder, draft.encoder.tokenizer))
+    encoder["sha256"] = _sha256(folder / draft.encoder.weights)
+    files = {part: _sha256(folder / part) for part in sorted(parts)}
+    text = _text({**manifest, "encoder": encoder, "files": files})
+    parsed = parse_manifest(text, path)
+    (folder / MANIFEST).write_bytes(text)
     return _opened(folder, parsed)  # its digests were made a moment ago
+
+
+def _text(manifest: Mapping[str, Any]) -> bytes:
+    return (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _opened(folder: Path, manifest: Manifest) -> Pack:

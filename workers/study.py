@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.domain import FrameScore, ImageRef, InputFile, Unreadable
-from workers.asked import Accepts
+from workers.accepting import Accepts
 from workers.geometry import NOWHERE, Geometry
 from workers.heads import Scores
 from workers.selection import select
@@ -67,7 +67,7 @@ class Study:
         images = [
             image
             for image in self.images
-            if any(rule.covers(image.modality, image.body_part) for rule in rules)
+            if any(rule.covers(image.exam) for rule in rules)
         ]
         uids = {image.sop_instance_uid for image in images}
         return Study(
@@ -165,7 +165,16 @@ def images_in(frames: Sequence[EmbeddedImage]) -> int:
 
 def _refusal(rules: Sequence[Accepts], images: Sequence[InputFile]) -> str:
     needed = ", or ".join(str(rule) for rule in rules)
-    kinds = sorted({(image.modality, image.body_part) for image in images})
+    objections = {
+        rule.objection(image.exam)
+        for rule in rules
+        for image in images
+        if rule.covers_kind(image.exam)
+    }
+    if objections:
+        why = ", or ".join(sorted(objections))
+        return f"no image of this study is accepted: needs {needed}, and {why}"
+    kinds = sorted({(image.exam.modality, image.exam.body_part) for image in images})
     found = ", ".join(
         f"{modality or 'images without modality'} "
         f"{f'of {part}' if part else 'without body part'}"

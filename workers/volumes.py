@@ -183,7 +183,7 @@ def slice_of(file: InputFile, frame: int, geometry: Geometry) -> Slice:
         sop_instance_uid=file.sop_instance_uid,
         frame=frame,
         number=file.instance_number,
-        modality=file.modality,
+        modality=file.exam.modality,
         geometry=geometry,
     )
 

@@ -18,6 +18,7 @@ from dicom_node.domain.arrival import (
     SopInstanceUid,
     StudyUid,
 )
+from dicom_node.domain.exam import Exam
 from dicom_node.domain.result import (
     ALWAYS_COMPOSED,
     Algorithm,
@@ -65,6 +66,7 @@ __all__ = [
     "EncodedObject",
     "EncoderKey",
     "Estimate",
+    "Exam",
     "Finding",
     "Flag",
     "FrameScore",

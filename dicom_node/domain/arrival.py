@@ -5,6 +5,8 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import NewType
 
+from dicom_node.domain.exam import Exam
+
 StudyUid = NewType("StudyUid", str)
 SeriesUid = NewType("SeriesUid", str)
 SopInstanceUid = NewType("SopInstanceUid", str)
@@ -72,9 +74,8 @@ class Header:
         patient; the identifiers themselves stay in the spool.
     attributes
         Digest of the patient and study attributes that reports copy.
-    modality, body_part, view
-        Modality (0008,0060), BodyPartExamined (0018,0015) and ViewPosition
-        (0018,5101), upper case, empty where absent.
+    exam
+        How it was taken.
     frames
         NumberOfFrames (0028,0008), 1 for single-frame images, 0 for non-images.
     instance_number
@@ -92,9 +93,7 @@ class Header:
     transfer_syntax_uid: str
     patient: Sha256
     attributes: Sha256
-    modality: str
-    body_part: str
-    view: str
+    exam: Exam
     frames: int
     instance_number: int | None
     analysis: Analysis

@@ -119,11 +119,14 @@ class OperatingPoint:
         E.g. ``sens>=0.95``.
     threshold
         In the score's scale; a score at or above it is flagged.
+    rule_out
+        Below it a score rules the finding out, and from there to the threshold it is
+        indeterminate; None where the threshold does both.
     threshold_set, threshold_set_digest
         Identity of the set that it belongs to.
     tolerance
-        A score that is nearer to the threshold is indeterminate: half precision may
-        have moved it across.
+        A score that is nearer to the threshold (or to `rule_out`) is indeterminate:
+        half precision may have moved it across.
     """
 
     name: str
@@ -131,10 +134,13 @@ class OperatingPoint:
     threshold_set: str
     threshold_set_digest: Sha256
     tolerance: float = 0.0
+    rule_out: float | None = None
 
     def flag_of(self, score: float) -> Flag:
         """Return what a score says of the threshold."""
-        if abs(score - self.threshold) < self.tolerance:
+        low = self.threshold if self.rule_out is None else self.rule_out
+        near = min(abs(score - self.threshold), abs(score - low))
+        if near < self.tolerance or low <= score < self.threshold:
             return Flag.INDETERMINATE
         return Flag.ABOVE if score >= self.threshold else Flag.BELOW
 
@@ -352,6 +358,9 @@ class Result:
         In the pack's order.
     categories, estimates
         In the pack's order; all three are empty only if ``reason`` says why.
+    shadow
+        Findings that run in shadow mode: kept here, and never reported. No object says
+        more of them than their names.
     reason
         Why the run as a whole was not evaluated; empty otherwise.
     outside_scope
@@ -385,6 +394,7 @@ class Result:
     categories: tuple[Category, ...] = ()
     estimates: tuple[Estimate, ...] = ()
     outside_scope: bool = False
+    shadow: tuple[Finding, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.images:

@@ -10,6 +10,7 @@ from dicom_node.domain.arrival import (
     SopClassUid,
     SopInstanceUid,
 )
+from dicom_node.domain.exam import Exam
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,8 @@ class InputFile:
         The ledger's key of the instance version.
     path
         Relative to the spool's root.
+    exam
+        How it was taken; little is known of what came in before that was kept.
     """
 
     version: int
@@ -71,9 +74,7 @@ class InputFile:
     series_uid: SeriesUid
     sop_instance_uid: SopInstanceUid
     sop_class_uid: SopClassUid
-    modality: str
-    body_part: str
-    view: str
+    exam: Exam
     frames: int
     instance_number: int | None
 

@@ -16,6 +16,7 @@ from dicom_node.domain import (
 )
 from dicom_node.errors import Permanent
 from dicom_node.ledger.events import note
+from dicom_node.ledger.exams import exam_json
 from dicom_node.ledger.frames import (
     EMBEDDED_NOW,
     await_embeddings,
@@ -247,9 +248,10 @@ def _version_row(received: Received, study_id: int) -> dict[str, Any]:
         "transfer_syntax_uid": header.transfer_syntax_uid,
         "patient": header.patient,
         "attributes": header.attributes,
-        "modality": header.modality,
-        "body_part": header.body_part,
-        "view": header.view,
+        "modality": header.exam.modality,
+        "body_part": header.exam.body_part,
+        "view": header.exam.view,
+        "exam": exam_json(header.exam),
         "frames": _frames(received),
         "instance_number": _integer_string(header.instance_number),
         "path": received.path,

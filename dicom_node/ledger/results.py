@@ -29,6 +29,7 @@ from dicom_node.domain import (
 )
 from dicom_node.ledger import leases
 from dicom_node.ledger.events import note
+from dicom_node.ledger.exams import exam_of_row
 from dicom_node.ledger.rejections import FormerObject, former_objects, reject
 from dicom_node.ledger.revisions import ROUTINE_RANK
 from dicom_node.ledger.sql import insert_ignore
@@ -281,9 +282,7 @@ def _input_file(row: Any) -> InputFile:
         series_uid=row.series_uid,
         sop_instance_uid=row.sop_instance_uid,
         sop_class_uid=row.sop_class_uid,
-        modality=row.modality,
-        body_part=row.body_part,
-        view=row.view,
+        exam=exam_of_row(row),
         frames=row.frames,
         instance_number=row.instance_number,
     )

@@ -123,6 +123,7 @@ version = Table(
     Column("modality", Words, nullable=False),
     Column("body_part", Words, nullable=False),
     Column("view", Words, nullable=False),
+    Column("exam", Words),
     Column("frames", Integer, nullable=False),
     Column("instance_number", Integer),
     Column("path", Text, nullable=False, unique=True),

@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from dicom_node.domain import (
     ALWAYS_COMPOSED,
+    Exam,
     FrameScore,
     InputFile,
     ObjectKind,
@@ -183,9 +184,7 @@ def _slice(folder: Path, number: int) -> InputFile:
         series_uid=SeriesUid(f"{STUDY_UID}.1"),
         sop_instance_uid=SopInstanceUid(uid),
         sop_class_uid=SopClassUid(str(CTImageStorage)),
-        modality="CT",
-        body_part="HEAD",
-        view="",
+        exam=Exam(modality="CT", body_part="HEAD"),
         frames=1,
         instance_number=number,
     )

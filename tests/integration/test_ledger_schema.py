@@ -15,6 +15,7 @@ from sqlalchemy import create_engine, select, text
 from sqlalchemy.schema import SchemaItem
 
 import dicom_node
+from dicom_node.domain import Exam
 from dicom_node.ledger import (
     Ledger,
     LedgerBusyError,
@@ -22,7 +23,8 @@ from dicom_node.ledger import (
     arrivals,
     open_ledger,
 )
-from dicom_node.ledger.tables import delivery, metadata
+from dicom_node.ledger.exams import exam_of_row
+from dicom_node.ledger.tables import delivery, metadata, version
 from tests.arrivals import ENCODER, received
 
 MIGRATIONS = Path(dicom_node.__file__).parent / "migrations"
@@ -120,6 +122,22 @@ def test_a_ledger_from_before_geometries_is_migrated(ledger_url: str) -> None:
         arrivals.record(tx, [received(1)], encoders=[ENCODER.digest])
         geometries = tx.execute(text("SELECT geometry FROM embedding")).scalars()
         assert set(geometries) == {None}
+    ledger.close()
+
+
+def test_a_ledger_from_before_exams_is_migrated(ledger_url: str) -> None:
+    """Of what it holds, modality, body part and view are known; of the rest, nothing."""
+    migrate_back(ledger_url, "0004")
+    ledger = open_ledger(ledger_url, migrate=True)
+    assert differences(ledger) == []
+    exam = Exam(modality="DX", body_part="CHEST", view="PA", sex="F", rows=2000)
+    with ledger.write() as tx:
+        arrivals.record(tx, [received(1, exam=exam)], encoders=[])
+        row = tx.execute(select(version)).one()
+        assert exam_of_row(row) == exam
+        tx.execute(text("UPDATE version SET exam = NULL"))
+        row = tx.execute(select(version)).one()
+        assert exam_of_row(row) == Exam(modality="DX", body_part="CHEST", view="PA")
     ledger.close()
 
 

@@ -53,7 +53,8 @@ def test_an_image() -> None:
     assert header.series_uid == f"{STUDY}.1"
     assert header.sop_instance_uid == f"{STUDY}.1.7"
     assert header.patient == patient_digest("PAT-0001", "")
-    assert (header.modality, header.body_part, header.view) == ("CT", "HEAD", "PA")
+    exam = header.exam
+    assert (exam.modality, exam.body_part, exam.view) == ("CT", "HEAD", "PA")
     assert (header.frames, header.instance_number) == (1, 7)
     assert (header.analysis, header.reason) == (Analysis.IMAGE, "")
     assert header.priority == Priority.ROUTINE

@@ -16,7 +16,7 @@ from tests.studies import (
     source,
     unreadable,
 )
-from workers.asked import Accepts
+from workers.accepting import Accepts
 from workers.pack import Pack
 from workers.study import image_ref
 

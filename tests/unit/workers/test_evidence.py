@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dicom_node.domain import (
+    Exam,
     Flag,
     FrameScore,
     InputFile,
@@ -36,9 +37,7 @@ def file(number: int = 1, **changes: Any) -> InputFile:
         "series_uid": ref.series_uid,
         "sop_instance_uid": ref.sop_instance_uid,
         "sop_class_uid": ref.sop_class_uid,
-        "modality": "CT",
-        "body_part": "HEAD",
-        "view": "",
+        "exam": Exam(modality="CT", body_part="HEAD"),
         "frames": 1,
         "instance_number": number,
     }
@@ -176,8 +175,8 @@ def test_the_series_that_was_looked_at_goes_before_a_longer_one() -> None:
 
 def test_two_radiographs_are_both_shown() -> None:
     """The one that was scored first, then the middle of each other series."""
-    pa = file(1, modality="DX", view="PA")
-    lateral = file(2, modality="DX", view="LL", series_uid=SeriesUid("1.1"))
+    pa = file(1, exam=Exam(modality="DX", view="PA"))
+    lateral = file(2, exam=Exam(modality="DX", view="LL"), series_uid=SeriesUid("1.1"))
     shown = shots(result([pa, lateral], {1: 0.2}), [lateral, pa])
     assert [shot.label for shot in shown] == ["DX PA", "DX LL"]
 
@@ -204,7 +203,7 @@ def test_what_cannot_be_read_or_has_no_frames_is_not_chosen() -> None:
 
 def test_frames_of_one_file_are_counted_as_frames() -> None:
     """Ten frames, six shown."""
-    many = file(1, frames=10, modality="US")
+    many = file(1, frames=10, exam=Exam(modality="US"))
     shown = shots(result([many], {1: 0.2}), [many])
     assert [shot.frame for shot in shown] == [2, 3, 4, 5, 6, 7]
     assert shown[0].label == "frame 3 of 10"

@@ -22,7 +22,7 @@ from tests.packs import (
     manifest,
     write_parts,
 )
-from workers.asked import LinearHead, ZeroShotHead
+from workers.headspecs import LinearHead, ZeroShotHead
 from workers.manifest import MANIFEST
 from workers.pack import Pack, locate, open_pack, seal
 
