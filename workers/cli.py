@@ -25,6 +25,7 @@ from dicom_node.domain import PackCard
 from dicom_node.errors import PacsightError, Transient
 from dicom_node.lifecycle import State
 from dicom_node.logs import configure_logs
+from workers.commands import atlas
 from workers.commands.progress import bar
 
 PERMANENT, TRANSIENT, INTERRUPTED = 2, 75, 130
@@ -42,6 +43,7 @@ importers = typer.Typer(help="Make a pack of released weights.", no_args_is_help
 packs.add_typer(importers, name="import")
 app.add_typer(packs, name="pack")
 node_cli.register(app)
+atlas.register(app)
 
 
 def main() -> None:
