@@ -261,7 +261,7 @@ class OpenAtlas:
                 f"{self.manifest.dimension} numbers, not {vectors.shape}"
             )
         if not np.isfinite(vectors).all():
-            raise Permanent("an embedding to search with holds something but numbers")
+            raise Permanent("an embedding to search with is no row of numbers")
 
 
 def open_atlas(
@@ -295,6 +295,7 @@ def open_atlas(
         )
     check(folder, manifest)
     columns = read_columns(folder / COLUMNS)
+    alive = _alive(folder, manifest, columns)
     vectors = map_vectors(folder, manifest.dimension)
     codes = Codes(
         codes=map_codes(folder, manifest.dimension),
@@ -308,14 +309,14 @@ def open_atlas(
         digest=manifest.digest,
         columns=columns,
         vectors=vectors,
-        alive=_alive(folder, manifest, columns),
+        alive=alive,
         exact=ExactScan(vectors, codes, columns.mean, threads=threads),
         approximate=(
             ApproximateSearch.open(folder / APPROXIMATE, vectors, manifest.approximate)
             if manifest.approximate
             else None
         ),
-        link=_link(folder, link, columns),
+        link=_link(folder, link, columns.identifier[alive]),
     )
 
 
@@ -340,11 +341,13 @@ def _alive(
     return alive
 
 
-def _link(folder: Path, link: Path | None, columns: Columns) -> Link | None:
+def _link(
+    folder: Path, link: Path | None, identifiers: NDArray[np.bytes_]
+) -> Link | None:
     path = link or beside(folder)
     if link is None and not path.exists():
         return None
-    return read_link(path, (bytes(i).decode() for i in columns.identifier))
+    return read_link(path, (bytes(i).decode() for i in identifiers))
 
 
 def _place(name: str, names: tuple[str, ...]) -> int:
