@@ -151,6 +151,8 @@ def _similar_cases(search: AtlasSearch) -> ContainerContentItem:
         f"{search.atlas} v{search.version} sha256:{search.digest}; "
         f"metric={search.metric}; k={len(search.cases)}"
     )
+    if search.remark:
+        atlas += f"; {search.remark}"
     disclaimer = (
         "De-identified reference cases, not this patient. "
         "Similarity is not evidence of diagnosis."

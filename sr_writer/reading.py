@@ -49,7 +49,7 @@ _URGENCIES = {code.value: urgency for urgency, code in codes.URGENCY_VALUES.item
 _NOT_EVALUATED = codes.FLAG_VALUES[Flag.NOT_EVALUATED].value
 _ATLAS = re.compile(
     r"(?P<atlas>.*) v(?P<version>\S*) sha256:(?P<digest>\w*);"
-    r" metric=(?P<metric>.*); k=\d+",
+    r" metric=(?P<metric>.*?); k=\d+(?:; (?P<remark>.*))?",
     re.DOTALL,
 )
 _ENCODER = re.compile(
@@ -204,6 +204,7 @@ def _cases(container: Node | None) -> AtlasSearch | None:
         digest=Sha256(atlas["digest"]),
         metric=atlas["metric"],
         cases=tuple(_case(item) for item in container.all(codes.REFERENCE_CASE)),
+        remark=atlas["remark"] or "",
     )
 
 

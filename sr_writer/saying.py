@@ -184,7 +184,7 @@ def _cases(search: AtlasSearch | None) -> AtlasSearch | None:
         )
         for case in search.cases
     )
-    return replace(search, cases=tuple(cases))
+    return replace(search, cases=tuple(cases), remark=_text(search.remark))
 
 
 def _image(image: ImageRef, indices: list[int]) -> Image:

@@ -208,6 +208,7 @@ def atlas_searches() -> SearchStrategy[AtlasSearch]:
         digest=DIGESTS,
         metric=st.sampled_from(["cosine", "euclidean"]),
         cases=st.lists(case, max_size=3).map(tuple),
+        remark=st.sampled_from(["", "same patient not checked"]),
     )
 
 

@@ -4,7 +4,14 @@ Whatever a manifest names has to be there, verified, or the pack is not equipped
 a study is never concluded with half of a pack.
 """
 
-from dicom_node.errors import Permanent
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicom_node.domain import AtlasSearch, Exam, Sha256, StudyUid
+from workers.atlas.link import Asker
+from workers.atlas.opened import OpenAtlas, open_atlas
 from workers.encoder import open_encoder
 from workers.heads import heads_of, labels_of
 from workers.pack import Pack
@@ -36,6 +43,26 @@ def _atlas(pack: Pack) -> Atlas | None:
     spec = pack.manifest.atlas
     if spec is None:
         return None
-    raise Permanent(
-        f"pack {pack.name} names an atlas that cannot be opened: {spec.name}"
-    )
+    opened = open_atlas(pack.folder / spec.path, digest=spec.digest)
+    opened.check_encoder(pack.encoder_key, pack.name)
+    return _Shelf(opened)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shelf:
+    """An open atlas that knows whose study asks."""
+
+    opened: OpenAtlas
+
+    def nearest(
+        self,
+        vectors: NDArray[np.float32],
+        exam: Exam,
+        k: int,
+        *,
+        study: StudyUid,
+        patient: Sha256,
+    ) -> AtlasSearch | None:
+        """Return the `k` nearest cases of others, or None where there are none."""
+        asker = Asker(studies=frozenset({study}), patients=frozenset({patient}))
+        return self.opened.nearest(vectors, exam, k, asker=asker)

@@ -233,6 +233,8 @@ def _cases(search: AtlasSearch) -> RenderableType:
         ("atlas", f"{search.atlas} {search.version}, metric {search.metric}"),
         ("", f"sha256:{search.digest}"),
     ]
+    if search.remark:
+        lines.append(("remark", search.remark))
     for case in search.cases:
         labels = ", ".join(label.meaning for label in case.labels)
         by = f" ({case.established_by})" if case.established_by else ""

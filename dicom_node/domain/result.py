@@ -285,13 +285,20 @@ class ReferenceCase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AtlasSearch:
-    """The nearest cases, and the atlas that they come from."""
+    """The nearest cases, and the atlas that they come from.
+
+    Parameters
+    ----------
+    remark
+        What a reader has to know of the answer, e.g. ``same patient not checked``.
+    """
 
     atlas: str
     version: str
     digest: Sha256
     metric: str
     cases: tuple[ReferenceCase, ...]
+    remark: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

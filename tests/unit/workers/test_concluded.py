@@ -31,7 +31,7 @@ from workers.calibration import CalibrationSpec
 from workers.decoding import DecodePool
 from workers.encoder import open_encoder
 from workers.equipping import equip
-from workers.manifest import AtlasSpec, GateSpec
+from workers.manifest import AtlasSpec
 from workers.pack import Pack
 from workers.pipeline import Bench, Equipped, classify
 
@@ -180,17 +180,9 @@ def test_what_lies_outside_asks_no_atlas(pack: Pack, bench: Bench) -> None:
     assert made.reason == ""
 
 
-@pytest.mark.parametrize(
-    "named",
-    [
-        {"gate": GateSpec(file="g", kind="none of ours", threshold=1.0, rate=0.02)},
-        {"atlas": AtlasSpec(name="a", version="1", digest="0" * 64, path="/nowhere")},
-    ],
-)
-def test_a_pack_without_what_it_names_is_not_equipped(
-    pack: Pack, named: dict[str, Any]
-) -> None:
-    """Neither gate nor atlas is passed over."""
-    without = replace(pack, manifest=replace(pack.manifest, **named))
+def test_a_pack_without_the_atlas_it_names_is_not_equipped(pack: Pack) -> None:
+    """An atlas is not passed over."""
+    atlas = AtlasSpec(name="a", version="1", digest="0" * 64, path="/nowhere")
+    without = replace(pack, manifest=replace(pack.manifest, atlas=atlas))
     with pytest.raises(Permanent):
         equip(without, device="cpu", threads=1)
