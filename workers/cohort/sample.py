@@ -11,6 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from dicom_node.errors import Permanent
 from workers.phantoms import CHEST_KINDS, ChestPhantom, phantom, radiograph_grey
 from workers.placing import Progress
 
@@ -42,7 +43,16 @@ def draw(
         Half of them have the finding.
     finding
         One of `CHEST_KINDS`, the first of which is a chest without any.
+
+    Raises
+    ------
+    Permanent
+        If it is none of them.
     """
+    if finding not in CHEST_KINDS[1:]:
+        raise Permanent(
+            f"there is no drawn {finding}: it is one of {', '.join(CHEST_KINDS[1:])}"
+        )
     rows = []
     for number in range(patients):
         kind = finding if number % 2 else CHEST_KINDS[0]

@@ -22,6 +22,30 @@ def register(app: typer.Typer) -> None:
     app.add_typer(data, name="data")
 
 
+@data.command("sample")
+def draw_sample(
+    *,
+    out: Annotated[Path, typer.Option(help="A folder that is empty, or not there.")],
+    patients: Annotated[int, typer.Option(help="Half have it.", min=20)] = 240,
+    finding: Annotated[
+        str, typer.Option(help="pneumothorax, effusion, nodule or enlarged_heart.")
+    ] = "effusion",
+    seed: Annotated[int, typer.Option(help="Other chests.", min=0, max=900)] = 0,
+) -> None:
+    """Draw labelled chests to try things with: plain images, and a table of them."""
+    from workers.cohort.sample import TABLE, draw
+    from workers.placing import in_one_piece
+
+    with bar(quiet=False) as progress, in_one_piece(out) as folder:
+        made = draw(
+            folder, patients=patients, seed=seed, finding=finding, progress=progress
+        )
+    typer.echo(
+        f"{out}: {made.images} images of {made.patients} drawn chests; "
+        f"labels in {out / TABLE}"
+    )
+
+
 @data.command("wrap")
 def wrap_images(  # noqa: PLR0913 - the command's options
     table: Annotated[Path, typer.Argument(help="CSV: a line for each image.")],
