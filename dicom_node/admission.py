@@ -39,7 +39,13 @@ from dicom_node.domain.identity import (
 )
 from dicom_node.errors import CANNOT_UNDERSTAND, DATASET_MISMATCH, Rejected
 from dicom_node.exams import COLUMNS, ROWS, TEXTS, exam_of
-from dicom_node.matching import PriorityRule, keywords, priority_of
+from dicom_node.matching import (
+    PackRule,
+    PriorityRule,
+    keywords,
+    passed_over,
+    priority_of,
+)
 from dicom_node.part10 import Element, Head, items
 
 MANUFACTURER = "pacsight"
@@ -130,11 +136,17 @@ class Admission:
     ----------
     rules
         The site's priorities.
+    pack_rules
+        Which packs look at which instances.
     """
 
-    def __init__(self, rules: Sequence[PriorityRule] = ()) -> None:
+    def __init__(
+        self, rules: Sequence[PriorityRule] = (), pack_rules: Sequence[PackRule] = ()
+    ) -> None:
         self._rules = tuple(rules)
-        names = {*_FACTS, *TEXTS, *COPIED_KEYWORDS, *keywords(self._rules)}
+        self._pack_rules = tuple(pack_rules)
+        asked = keywords([*self._rules, *self._pack_rules])
+        names = {*_FACTS, *TEXTS, *COPIED_KEYWORDS, *asked}
         self._keywords = {_tag(name): name for name in sorted(names)}
         self._wanted = self._keywords.keys() | {ROWS, COLUMNS}
 
@@ -204,6 +216,7 @@ class Admission:
             analysis=analysis,
             reason=reason,
             priority=priority_of(self._rules, origin=origin, values=values),
+            passed_over=passed_over(self._pack_rules, origin=origin, values=values),
         )
 
     def _values(self, head: Head) -> Iterator[tuple[str, Sequence[str]]]:

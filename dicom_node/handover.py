@@ -27,6 +27,7 @@ from dicom_node.ledger import (
     revisions,
     work,
 )
+from dicom_node.ledger.events import note
 from dicom_node.ledger.leases import BATCHES, JOBS, Waiting, WorkTable
 from dicom_node.ledger.motion import Arriving
 from dicom_node.ledger.studies import happen
@@ -165,6 +166,9 @@ class Handover:
         former = motion.revision_of(tx, key)
         objects = {kind for to in self.addresses for kind in to.objects}
         number = revisions.open_revision(tx, key, self.packs, objects=objects, now=now)
+        if not revisions.has_jobs(tx, key):
+            detail = "the rules keep every pack from it"
+            note(tx, now, "not reported", detail, study_id=key)
         same = "unchanged, " if number == former else ""
         return happen(
             tx, key, Event.EMBEDDED, detail=f"{same}revision {number}", at=now

@@ -19,7 +19,7 @@ from typing import Protocol
 from dicom_node.admission import Admission, Expected, RejectedInstance
 from dicom_node.domain import Header, Origin, Received, Refusal, Sha256, StudyUid
 from dicom_node.errors import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, Rejected
-from dicom_node.matching import PriorityRule
+from dicom_node.matching import PackRule, PriorityRule
 from dicom_node.part10 import BUFFER, read_head
 from dicom_node.spool import Spool
 
@@ -51,6 +51,8 @@ class Intake:
     ----------
     rules
         Which instances are urgent.
+    pack_rules
+        Which packs look at which instances.
     clock
         Gives the time, UTC.
     """
@@ -62,10 +64,11 @@ class Intake:
         recorder: Recorder,
         rules: Sequence[PriorityRule],
         clock: Callable[[], datetime],
+        pack_rules: Sequence[PackRule] = (),
     ) -> None:
         self.spool = spool
         self._recorder = recorder
-        self._admission = Admission(rules)
+        self._admission = Admission(rules, pack_rules)
         self._clock = clock
         self._lock = threading.Lock()
         self._sessions: dict[object, StudyUid | None] = {}

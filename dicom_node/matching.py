@@ -1,11 +1,13 @@
-"""How urgent an instance is: the site's rules, then what the order asks for.
+"""How urgent an instance is, and which packs look at it: the site's rules, as data.
 
-Pure. Rules are read in order, and the first one that fits counts; where none fits,
-Requested Procedure Priority (0040,1003) decides if it happens to be present.
+Pure. Rules are read in order, and the first one that fits counts. Where no rule gives a
+priority, Requested Procedure Priority (0040,1003) decides if it happens to be present;
+a pack that no rule names looks at everything.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.valuerep import STR_VR
@@ -26,8 +28,8 @@ _REQUESTED: Mapping[str, Priority] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PriorityRule:
-    """The priority of all instances for which every named condition holds.
+class Rule:
+    """What holds for all instances for which every named condition does.
 
     Parameters
     ----------
@@ -43,7 +45,7 @@ class PriorityRule:
         If a keyword is not in the DICOM dictionary, or its values are no text.
     """
 
-    priority: Priority
+    kind: ClassVar[str]
     called_aet: str = ""
     calling_aet: str = ""
     attributes: Mapping[str, frozenset[str]] = field(default_factory=dict)
@@ -53,10 +55,10 @@ class PriorityRule:
             tag = tag_for_keyword(keyword)
             if tag is None:
                 raise SettingsError(
-                    f"priority rule: {keyword!r} is not a DICOM keyword"
+                    f"{self.kind} rule: {keyword!r} is not a DICOM keyword"
                 )
             if dictionary_VR(tag) not in STR_VR:
-                raise SettingsError(f"priority rule: {keyword!r} is not a text")
+                raise SettingsError(f"{self.kind} rule: {keyword!r} is not a text")
 
     def fits(self, origin: Origin, values: Mapping[str, Sequence[str]]) -> bool:
         """Return whether all conditions hold.
@@ -76,6 +78,23 @@ class PriorityRule:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriorityRule(Rule):
+    """The priority of all instances for which every named condition holds."""
+
+    kind: ClassVar[str] = "priority"
+    priority: Priority
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackRule(Rule):
+    """Whether a pack, by its name, looks at the instances that it fits."""
+
+    kind: ClassVar[str] = "pack"
+    pack: str
+    looks: bool
+
+
 def priority_of(
     rules: Iterable[PriorityRule],
     *,
@@ -90,7 +109,25 @@ def priority_of(
     return _REQUESTED.get(_normal(asked), Priority.ROUTINE)
 
 
-def keywords(rules: Iterable[PriorityRule]) -> frozenset[str]:
+def passed_over(
+    rules: Sequence[PackRule],
+    *,
+    origin: Origin,
+    values: Mapping[str, Sequence[str]],
+) -> tuple[str, ...]:
+    """Return the packs that do not look at an instance.
+
+    Of the rules that name a pack, the first one that fits counts; where none of them
+    does, the pack does not look.
+    """
+    packs = dict.fromkeys(rule.pack for rule in rules)
+    looking = {
+        rule.pack: rule.looks for rule in reversed(rules) if rule.fits(origin, values)
+    }
+    return tuple(pack for pack in packs if not looking.get(pack, False))
+
+
+def keywords(rules: Iterable[Rule]) -> frozenset[str]:
     """Return the attributes that have to be read to decide."""
     named = (keyword for rule in rules for keyword in rule.attributes)
     return frozenset({REQUESTED_PRIORITY, *named})

@@ -45,6 +45,7 @@ from dicom_node.wiring import (
     now,
     open_spool,
     pace,
+    pack_rules,
     patience,
     priority_rules,
 )
@@ -105,7 +106,11 @@ class Node:
         stack.callback(recorder.stop)
         recorder.start()
         intake = Intake(
-            spool=spool, recorder=recorder, rules=priority_rules(settings), clock=now
+            spool=spool,
+            recorder=recorder,
+            rules=priority_rules(settings),
+            pack_rules=pack_rules(settings, self._packs),
+            clock=now,
         )
         self._recover(ledger, spool, intake, recorder)
         drains = self._start_drains(stack, ledger)

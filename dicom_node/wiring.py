@@ -6,10 +6,12 @@ from datetime import UTC, datetime
 from dicom_node import verification
 from dicom_node.batching import BatchLimits
 from dicom_node.config import Settings
+from dicom_node.domain import PackCard
+from dicom_node.errors import SettingsError
 from dicom_node.handover import Pace
 from dicom_node.ledger.outbox import Address
 from dicom_node.lifecycle import Patience
-from dicom_node.matching import PriorityRule
+from dicom_node.matching import PackRule, PriorityRule
 from dicom_node.peers import Peer, Right, Verify, destinations
 from dicom_node.spool import Spool
 
@@ -28,6 +30,24 @@ def priority_rules(settings: Settings) -> tuple[PriorityRule, ...]:
         if peer.priority is not None and Right.SEND in peer.rights
     ]
     return (*rules, *by_peer)
+
+
+def pack_rules(settings: Settings, packs: Sequence[PackCard]) -> tuple[PackRule, ...]:
+    """Return which packs look at which instances.
+
+    Raises
+    ------
+    SettingsError
+        If a rule names a pack that the settings do not.
+    """
+    names = [pack.name for pack in packs]
+    for rule in settings.pack_rules:
+        if rule.pack not in names:
+            raise SettingsError(
+                f"pack rule: there is no pack {rule.pack!r} among those in use"
+                f" ({', '.join(names)})"
+            )
+    return tuple(rule.rule for rule in settings.pack_rules)
 
 
 def open_spool(settings: Settings) -> Spool:

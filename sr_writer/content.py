@@ -101,6 +101,8 @@ def _whole_run(result: Result) -> Iterator[ContentItem]:
     yield text_item(codes.REVISION, f"{result.revision} ({images})")
     if result.algorithm.statement:
         yield text_item(codes.STATEMENT, result.algorithm.statement)
+    for finding in result.shadow:
+        yield text_item(codes.SHADOW, finding.concept.meaning)
     if result.unreadable:
         yield container_item(codes.UNREADABLE_IMAGES, list(_unreadable(result)))
 

@@ -156,6 +156,8 @@ def _parameters(finding: Finding) -> Iterator[str]:
         yield f"threshold={_exact(point.threshold)}"
         if point.tolerance:
             yield f"tolerance={_exact(point.tolerance)}"
+        if point.rule_out is not None:
+            yield f"rule-out={_exact(point.rule_out)}"
         yield f"operating-point={point.name}"
         yield f"threshold-set={point.threshold_set} sha256:{point.threshold_set_digest}"
     yield from _rests_on(finding)
@@ -256,6 +258,8 @@ def _number(
 
 def obstacle_of(result: Result) -> PydicomCode:
     """Return what stood in the way of an answer."""
+    if result.shadow and not (result.findings or result.categories or result.estimates):
+        return codes.SHADOW_ONLY
     lacking = [estimate.unequipped for estimate in result.estimates]
     if lacking and all(lacking) and not (result.findings or result.categories):
         return codes.NO_REFERENCES

@@ -173,6 +173,9 @@ def _provenance(
     ]
     if selections := dict.fromkeys(one.selection for one in asked if one.selection):
         yield f"Selection: {'  ·  '.join(selections)}", False, ink.TEXT
+    if result.shadow:
+        names = ", ".join(finding.concept.meaning for finding in result.shadow)
+        yield f"In shadow mode, not reported: {names}", False, ink.MUTED
     if result.unreadable:
         count = len({u.image.sop_instance_uid for u in result.unreadable})
         of = f"{count} of {images} could not be read"

@@ -115,6 +115,7 @@ def _report(dataset: Dataset) -> Report:
         categories=tuple(a for a in read if isinstance(a, SaidCategory)),
         estimates=tuple(a for a in read if isinstance(a, SaidEstimate)),
         cases=_cases(root.find(codes.SIMILAR_CASES)),
+        shadow=tuple(item.text for item in run.all(codes.SHADOW)),
         unreadable=_unreadable(run.find(codes.UNREADABLE_IMAGES)),
         predecessors=_predecessors(dataset),
         site=joined(dataset.DeviceSerialNumber),
@@ -339,6 +340,7 @@ def _operating_point(parameters: Parameters) -> OperatingPoint | None:
         threshold_set=name,
         threshold_set_digest=Sha256(digest),
         tolerance=float(parameters.get("tolerance", "0")),
+        rule_out=float(parameters["rule-out"]) if "rule-out" in parameters else None,
     )
 
 

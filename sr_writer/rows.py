@@ -234,6 +234,8 @@ def _figures(finding: Finding, *, long: bool) -> str:
         text += f" (95 % {low:.{digits}f} to {high:.{digits}f})"
     if point is not None:
         text += f" · threshold {threshold:.{digits}f} ({point.name})"
+        if point.rule_out is not None:
+            text += f" · ruled out below {point.rule_out:.{digits}f}"
     return text
 
 
@@ -258,6 +260,9 @@ def _draw_bar(pen: Pen, finding: Finding, bar: Box, scale: tuple[float, float]) 
         for x in ends:
             draw.line((x, middle - 4, x, middle + 4), fill=ink.TEXT, width=2)
     if finding.operating_point is not None:
+        if finding.operating_point.rule_out is not None:
+            x = x_of(finding.operating_point.rule_out)
+            draw.rectangle((x - 1, bar.top - 3, x, bar.bottom + 2), fill=ink.TEXT)
         x = x_of(finding.operating_point.threshold)
         draw.rectangle(
             (x - 2, bar.top - 5, x + 2, bar.bottom + 4),

@@ -164,6 +164,8 @@ class Report:
         What stood in the way of the whole run; None and empty otherwise.
     images
         How many image instances the revision has, analysed or not.
+    shadow
+        Names of findings that run in shadow mode: nothing more is said of them.
     """
 
     title: Code
@@ -181,6 +183,7 @@ class Report:
     categories: tuple[SaidCategory, ...]
     estimates: tuple[SaidEstimate, ...]
     cases: AtlasSearch | None
+    shadow: tuple[str, ...]
     unreadable: tuple[UnreadableImages, ...]
     predecessors: tuple[Superseded, ...]
     site: str

@@ -63,6 +63,7 @@ def report_of(result: Result, options: Options = _DEFAULT) -> Report:
         categories=tuple(_category(result, one) for one in result.categories),
         estimates=tuple(_estimate(result, one) for one in result.estimates),
         cases=_cases(result.cases),
+        shadow=tuple(_text(one.concept.meaning) for one in result.shadow),
         unreadable=tuple(_unreadable(result.unreadable)),
         predecessors=_predecessors(result),
         site=long_string(result.site) or "unnamed site",

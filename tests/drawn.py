@@ -83,15 +83,18 @@ def scores() -> SearchStrategy[Score]:
     )
 
 
-def operating_points() -> SearchStrategy[OperatingPoint]:
-    """Return thresholds, some with a tolerance."""
-    return st.builds(
-        OperatingPoint,
-        name=NAMES,
-        threshold=NUMBERS,
-        threshold_set=NAMES,
-        threshold_set_digest=DIGESTS,
-        tolerance=st.just(0.0) | st.floats(0, 1, allow_nan=False),
+@st.composite
+def operating_points(draw: DrawFn) -> OperatingPoint:
+    """Return a threshold, perhaps with a tolerance, or one that rules out below it."""
+    threshold = draw(NUMBERS)
+    below = st.floats(-1e31, threshold, exclude_max=True, allow_nan=False)
+    return OperatingPoint(
+        name=draw(NAMES),
+        threshold=threshold,
+        threshold_set=draw(NAMES),
+        threshold_set_digest=draw(DIGESTS),
+        tolerance=draw(st.just(0.0) | st.floats(0, 1, allow_nan=False)),
+        rule_out=draw(st.none() | below),
     )
 
 
@@ -237,6 +240,9 @@ def results(draw: DrawFn) -> Result:
     return result(
         [draw(findings(of, f"f{n}")) for n in range(draw(st.integers(0, 3)))],
         images=of,
+        shadow=tuple(
+            draw(findings(of, f"s{n}")) for n in range(draw(st.integers(0, 2)))
+        ),
         categories=[
             draw(categories(of, f"c{n}")) for n in range(draw(st.integers(0, 2)))
         ],

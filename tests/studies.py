@@ -26,8 +26,9 @@ from workers.classify import Conclusion, conclude
 from workers.heads import Heads
 from workers.labels import LabelWeights
 from workers.neighbours import References
-from workers.pack import LinearWeights, Pack
+from workers.pack import Pack
 from workers.study import EmbeddedImage, image_ref
+from workers.trained import LinearWeights
 
 DIMENSION = CONFIG.embedding
 AXIS = np.eye(DIMENSION, dtype=np.float32)

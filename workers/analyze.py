@@ -29,7 +29,7 @@ from dicom_node.lifecycle import State
 from dicom_node.objects import ObjectStore
 from dicom_node.peers import Peer, Right, Via
 from dicom_node.recorder import LedgerRecorder
-from dicom_node.wiring import addresses, now, open_spool, pace
+from dicom_node.wiring import addresses, now, open_spool, pace, pack_rules
 from workers.app import bench
 from workers.inforce import packs_in_force
 from workers.listing import files_in
@@ -153,10 +153,14 @@ def _take_in(
     progress: Progress,
 ) -> list[tuple[Path, str]]:
     encoders = tuple({e.pack.encoder_key.digest for e in ready.packs.values()})
+    cards = [equipped.pack.card for equipped in ready.packs.values()]
+    rules = pack_rules(settings, cards)
     recorder = LedgerRecorder(ledger, encoders=encoders, wake=lambda: None)
     recorder.start()
     spool = open_spool(settings)
-    intake = Intake(spool=spool, recorder=recorder, rules=(), clock=now)
+    intake = Intake(
+        spool=spool, recorder=recorder, rules=(), clock=now, pack_rules=rules
+    )
     refused = []
     try:
         for file in progress.track(files, description="reading"):

@@ -17,11 +17,10 @@ from dicom_node.objects import ObjectStore
 from sr_writer.codes import FINDINGS_REPORT, IMAGING_MEASUREMENT_REPORT
 from workers import tasks
 from workers.decoding import DecodePool
-from workers.encoder import open_encoder
-from workers.heads import heads_of, labels_of
+from workers.equipping import equip
 from workers.inforce import packs_in_force
 from workers.pack import Pack
-from workers.pipeline import Bench, Equipped
+from workers.pipeline import Bench
 
 TITLES = {
     "ai-findings": FINDINGS_REPORT,
@@ -71,7 +70,14 @@ def bench(settings: Settings, packs: Sequence[Pack]) -> Iterator[Bench]:
             ledger=ledger,
             spool=settings.spool_dir,
             objects=ObjectStore(settings.outbox_dir),
-            packs={pack.device_uid: _equip(pack, settings) for pack in packs},
+            packs={
+                pack.device_uid: equip(
+                    pack,
+                    device=settings.worker.device,
+                    threads=settings.worker.threads,
+                )
+                for pack in packs
+            },
             decoders=pool,
             site=settings.site,
             title=TITLES[settings.report.title],
@@ -96,17 +102,6 @@ def decode_pool(settings: Settings) -> DecodePool:
         processes=settings.worker.decode_processes or _decoders(),
         memory_bytes=settings.worker.decode_memory_bytes,
         timeout_s=settings.worker.decode_timeout_s,
-    )
-
-
-def _equip(pack: Pack, settings: Settings) -> Equipped:
-    device, threads = settings.worker.device, settings.worker.threads
-    encoder = open_encoder(pack, device=device, threads=threads)
-    return Equipped(
-        pack=pack,
-        encoder=encoder,
-        heads=heads_of(pack, encoder),
-        labels=labels_of(pack, encoder),
     )
 
 

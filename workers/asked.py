@@ -115,9 +115,9 @@ class AgainstSpec:
                 "the values that a header is expected to have are upper case"
             )
 
-    def stated(self, exam: Exam) -> str:
-        """Return what the header says of the attribute."""
-        return str(getattr(exam, _IN_EXAM[self.attribute]))
+    def expected(self, exam: Exam) -> int | None:
+        """Return 1 or -1, as the header says; None where it says nothing expected."""
+        return self.expects.get(getattr(exam, _IN_EXAM[self.attribute]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

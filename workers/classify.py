@@ -21,8 +21,10 @@ from workers.answers import categorise, estimate
 from workers.findings import find
 from workers.heads import NO_LABELS, Heads, Labels
 from workers.pack import Pack
-from workers.study import EmbeddedImage, Study
+from workers.study import EmbeddedImage, Gate, Seen, Study
 from workers.volumes import slice_of, volumes
+
+ALL_IN_SHADOW = "all that this pack looks for runs in shadow mode"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +34,9 @@ class Conclusion:
     Parameters
     ----------
     findings
-        One for each of the pack, in its order.
+        One for each of the pack that is reported, in its order.
+    shadow
+        One for each of the pack that runs in shadow mode, in its order.
     reason
         Why nothing at all could be evaluated; empty otherwise.
     completion
@@ -41,17 +45,21 @@ class Conclusion:
         One for each of the pack, in its order.
     outside_scope
         Whether the pack accepts no image of the study.
+    seen
+        The images that the pack accepts and its gate lets through.
     """
 
     findings: tuple[Finding, ...]
     reason: str
     completion: Completion
+    seen: Seen
     outside_scope: bool = False
     categories: tuple[Category, ...] = ()
     estimates: tuple[Estimate, ...] = ()
+    shadow: tuple[Finding, ...] = ()
 
 
-def conclude(
+def conclude(  # noqa: PLR0913 - what a study holds, and what looks at it
     pack: Pack,
     heads: Heads,
     *,
@@ -59,6 +67,7 @@ def conclude(
     frames: Sequence[EmbeddedImage],
     unreadable: Sequence[Unreadable] = (),
     labels: Labels = NO_LABELS,
+    gate: Gate | None = None,
 ) -> Conclusion:
     """Return what `pack` says of a study.
 
@@ -74,6 +83,9 @@ def conclude(
         Those that could be read, in any order.
     unreadable
         Those that could not.
+    gate
+        Leaves out what is not like the images that the pack was validated on, except
+        for findings that the pack asks in spite of it.
     """
     study = Study(
         images=images,
@@ -83,32 +95,45 @@ def conclude(
         limit=pack.manifest.volume.limit if pack.manifest.volume else None,
     )
     accepted = study.accepted(pack.manifest.accepts)
-    findings = tuple(
-        find(pack, heads[spec.key], spec, accepted.narrowed(spec.accepts))
+    inside = accepted.inside(gate)
+    found = [
+        find(
+            pack,
+            heads[spec.key],
+            spec,
+            (accepted if spec.ungated else inside).narrowed(spec.accepts),
+        )
         for spec in pack.findings
-    )
+    ]
+    live = tuple(one for one in found if not pack.in_shadow(one.key))
     categories = tuple(
-        categorise(labels[spec.key], spec, accepted.narrowed(spec.accepts))
+        categorise(labels[spec.key], spec, inside.narrowed(spec.accepts))
         for spec in pack.manifest.categories
     )
     estimates = tuple(
-        estimate(pack.references.get(spec.key), spec, accepted.narrowed(spec.accepts))
+        estimate(pack.references.get(spec.key), spec, inside.narrowed(spec.accepts))
         for spec in pack.manifest.estimates
     )
     reasons = [
-        *(finding.reason for finding in findings),
+        *(finding.reason for finding in live),
         *(category.reason for category in categories),
         *(estimate.reason for estimate in estimates),
     ]
     refused = _refused(pack, study)
     return Conclusion(
-        findings=findings,
-        reason=(refused or "; ".join(dict.fromkeys(reasons))) if all(reasons) else "",
+        findings=live,
+        shadow=tuple(one for one in found if pack.in_shadow(one.key)),
+        reason=(refused or _joined(reasons)) if all(reasons) else "",
         outside_scope=bool(refused) and all(reasons),
         completion=Completion.PARTIAL if accepted.unreadable else Completion.COMPLETE,
         categories=categories,
         estimates=estimates,
+        seen=inside.seen,
     )
+
+
+def _joined(reasons: Sequence[str]) -> str:
+    return "; ".join(dict.fromkeys(reasons)) if reasons else ALL_IN_SHADOW
 
 
 def _refused(pack: Pack, study: Study) -> str:

@@ -1,26 +1,43 @@
 """The heads of a pack, and the score that one gives a frame.
 
-Pure, numpy only: a text encoder comes in as a value. Linear heads are read with the
-pack; those of prompts are made here, of texts that are embedded once.
+Pure, numpy and scipy only: a text encoder comes in as a value. Heads that were fitted
+are read with the pack (`workers.trained`); those of prompts are made here, of texts that
+are embedded once. A score is raw: what makes a probability of it is not known here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import erf, logsumexp
 
-from workers.headspecs import ZeroShotHead
+from workers.calibration import logit, sigmoid
+from workers.headspecs import MixtureHead, asks_prompts
 from workers.labels import LabelWeights, ensemble, label_weights
-from workers.pack import LinearWeights, Pack
+from workers.pack import Pack
+from workers.trained import (
+    Fitted,
+    KnnWeights,
+    LinearWeights,
+    MlpWeights,
+    Numbers,
+    SvmWeights,
+)
 
 Embeddings = NDArray[np.float32]
 """(N, D) float32, rows of length one."""
 
 Scores = NDArray[np.float64]
 """(N,) in the head's own scale."""
+
+NORM_EPS = 1e-5
+"""Of torch's LayerNorm."""
+
+_BLOCK = 1024
+"""Frames at a time that are compared with every reference: bounds the memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -32,7 +49,18 @@ class ZeroShotWeights:
     temperature: float
 
 
-Heads = Mapping[str, LinearWeights | ZeroShotWeights]
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MixtureWeights:
+    """A head of prompts, one that was fitted, and how much the prompts weigh."""
+
+    text: ZeroShotWeights
+    other: Fitted
+    text_weight: float
+
+
+AnyHead = Fitted | ZeroShotWeights | MixtureWeights
+
+Heads = Mapping[str, AnyHead]
 """By finding."""
 
 Labels = Mapping[str, LabelWeights]
@@ -55,24 +83,30 @@ class TextEncoder(Protocol):
 
 
 def heads_of(pack: Pack, encoder: TextEncoder) -> Heads:
-    """Return the head of each finding; prompts are embedded for zero-shot ones."""
-    sides = {
-        spec.key: spec.prompts
-        for spec in pack.findings
-        if isinstance(spec.head, ZeroShotHead) and spec.prompts is not None
-    }
+    """Return the head of each finding; prompts are embedded where one needs them."""
+    prompted = [spec for spec in pack.findings if asks_prompts(spec.head)]
+    sides = {spec.key: spec.prompts for spec in prompted if spec.prompts is not None}
     row = _embedded(
         [text for side in sides.values() for text in (*side.positive, *side.negative)],
         encoder,
     )
-    return dict(pack.heads) | {
-        key: zero_shot(
+    heads: dict[str, AnyHead] = dict(pack.heads)
+    for spec in prompted:
+        side = sides[spec.key]
+        text = zero_shot(
             np.stack([row[text] for text in side.positive]),
             np.stack([row[text] for text in side.negative]),
             logit_scale=encoder.logit_scale,
         )
-        for key, side in sides.items()
-    }
+        if isinstance(spec.head, MixtureHead):
+            heads[spec.key] = MixtureWeights(
+                text=text,
+                other=pack.heads[spec.key],
+                text_weight=spec.head.text_weight,
+            )
+        else:
+            heads[spec.key] = text
+    return heads
 
 
 def labels_of(pack: Pack, encoder: TextEncoder) -> Labels:
@@ -100,20 +134,96 @@ def zero_shot(
     )
 
 
-def score_frames(head: LinearWeights | ZeroShotWeights, vectors: Embeddings) -> Scores:
-    """Return the score of each frame (N,), in [0, 1]: raw, not calibrated."""
-    return _sigmoid(frame_logits(head, vectors))
+def score_frames(head: AnyHead, vectors: Embeddings) -> Scores:
+    """Return the score of each frame (N,), in [0, 1]: raw, not calibrated.
+
+    Parameters
+    ----------
+    vectors
+        (N, D) float32, of length one.
+    """
+    if isinstance(head, KnnWeights):
+        return _share_of_neighbours(head, vectors)
+    if isinstance(head, MixtureWeights):
+        text = score_frames(head.text, vectors)
+        other = score_frames(head.other, vectors)
+        return (head.text_weight * text + other) / (head.text_weight + 1.0)
+    return sigmoid(frame_logits(head, vectors))
 
 
-def frame_logits(head: LinearWeights | ZeroShotWeights, vectors: Embeddings) -> Scores:
+def frame_logits(head: AnyHead, vectors: Embeddings) -> Scores:
     """Return the logit of the score of each frame (N,)."""
     precise = vectors.astype(np.float64)
     if isinstance(head, LinearWeights):
         logits: Scores = precise @ head.weight + head.bias
         return logits
-    # the softmax of two logits is the sigmoid of their difference
-    contrast = head.positive.astype(np.float64) - head.negative
-    return head.temperature * (precise @ contrast)
+    if isinstance(head, ZeroShotWeights):
+        # the softmax of two logits is the sigmoid of their difference
+        contrast = head.positive.astype(np.float64) - head.negative
+        return head.temperature * (precise @ contrast)
+    if isinstance(head, MlpWeights):
+        return _against_others(mlp_outputs(head, precise), head.index)
+    if isinstance(head, SvmWeights):
+        return _decision(head, precise)
+    return logit(score_frames(head, vectors))
+
+
+def mlp_outputs(head: MlpWeights, vectors: Numbers) -> Numbers:
+    """Return the outputs (N, C) of the adapter, as torch computes them in double."""
+    x = _gelu(head.reduce(vectors))
+    x = head.project(x)
+    centred = x - x.mean(axis=1, keepdims=True)
+    spread = np.sqrt((centred**2).mean(axis=1, keepdims=True) + NORM_EPS)
+    x = centred / spread * head.scale + head.shift
+    x = _gelu(head.conv1(x))
+    return head.output(head.conv2(x))
+
+
+def _against_others(outputs: Numbers, index: int) -> Scores:
+    """Return the logit of one output's share in the softmax; of an only one, itself."""
+    if outputs.shape[1] == 1:
+        return outputs[:, 0]
+    others = np.delete(outputs, index, axis=1)
+    return np.asarray(outputs[:, index] - logsumexp(others, axis=1))
+
+
+def _decision(head: SvmWeights, vectors: Numbers) -> Scores:
+    """Return the decision function of the support vector machine."""
+    lengths = (head.support**2).sum(axis=1)
+    parts = []
+    for block in _blocks(vectors):
+        x = (block - head.mean) / head.scale
+        squares = (x**2).sum(axis=1)[:, None] + lengths - 2.0 * (x @ head.support.T)
+        kernel = np.exp(-head.gamma * np.maximum(squares, 0.0))
+        parts.append(kernel @ head.dual + head.intercept)
+    return np.concatenate(parts)
+
+
+def _share_of_neighbours(head: KnnWeights, vectors: Embeddings) -> Scores:
+    """Return which share of the weight of the k nearest has the finding.
+
+    The softmax over all references has one denominator for each frame; it cancels when
+    the sums of the classes are made to add up to one.
+    """
+    absent, present = head.class_weights
+    weights = np.where(head.present, present, absent)
+    references = head.embeddings.astype(np.float64)
+    parts = []
+    for block in _blocks(vectors.astype(np.float64)):
+        logits = head.temperature * (block @ references.T)
+        nearest = np.argsort(-logits, axis=1, kind="stable")[:, : head.k]
+        found = np.take_along_axis(logits, nearest, axis=1)
+        powers = np.exp(found - found[:, :1]) * weights[nearest]
+        parts.append((powers * head.present[nearest]).sum(axis=1) / powers.sum(axis=1))
+    return np.concatenate(parts)
+
+
+def _blocks(vectors: Numbers) -> Iterator[Numbers]:
+    yield from np.array_split(vectors, max(1, -(-len(vectors) // _BLOCK)))
+
+
+def _gelu(x: Numbers) -> Numbers:
+    return np.asarray(0.5 * x * (1.0 + erf(x / np.sqrt(2.0))))
 
 
 def _embedded(
@@ -124,8 +234,3 @@ def _embedded(
     if not distinct:
         return {}
     return dict(zip(distinct, encoder.embed_texts(distinct), strict=True))
-
-
-def _sigmoid(logits: Scores) -> Scores:
-    """Return 1 / (1 + exp(-x)), without overflow for any x."""
-    return 0.5 * (1.0 + np.tanh(0.5 * logits))

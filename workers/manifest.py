@@ -306,6 +306,11 @@ def parse_manifest(text: bytes, path: Path) -> Manifest:
         raise Permanent(f"{path}: {_sentence(error)}") from error
 
 
+def manifest_schema() -> dict[str, Any]:
+    """Return the JSON schema of ``pack.json``."""
+    return _manifests.json_schema()
+
+
 def digest_of(value: Mapping[str, Any]) -> Sha256:
     """Return the sha256 of a JSON object, whatever the order of its keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

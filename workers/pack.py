@@ -8,7 +8,6 @@ Without torch: the weights are checked as bytes here and loaded by `workers.enco
 """
 
 import json
-import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -21,8 +20,6 @@ from uuid import UUID, uuid5
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from dicom_node.domain import (
     Algorithm,
@@ -33,7 +30,7 @@ from dicom_node.domain import (
 )
 from dicom_node.errors import Permanent
 from workers.asked import FindingSpec, PointSpec
-from workers.headspecs import LinearHead
+from workers.headspecs import file_of, fitted_part
 from workers.manifest import (
     MANIFEST,
     Manifest,
@@ -45,19 +42,12 @@ from workers.neighbours import References
 from workers.policy import Preprocessing
 from workers.repointing import repointed
 from workers.thresholds.sets import ThresholdSet
+from workers.trained import Fitted, fitted, load_tensors
 
 ENTRY_POINTS = "pacsight.packs"
 
 _DEVICES = UUID("6f0e43f8-2b83-4c57-9a3e-5f1b9f0c7d21")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class LinearWeights:
-    """A linear head: weight (D,) float32 and bias, in the encoder's space."""
-
-    weight: NDArray[np.float32]
-    bias: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,7 +60,7 @@ class Pack:
         Of the whole manifest, and so of every file, and of a site's own thresholds:
         what is reported changes with it, and only with it.
     heads
-        The linear heads, by finding.
+        The heads that were fitted, by finding.
     references
         The labelled images, by estimate; those that nobody supplied are left out.
     thresholds
@@ -80,7 +70,7 @@ class Pack:
     folder: Path
     manifest: Manifest
     digest: Sha256
-    heads: Mapping[str, LinearWeights]
+    heads: Mapping[str, Fitted]
     references: Mapping[str, References]
     thresholds: ThresholdSet | None = None
 
@@ -167,6 +157,10 @@ class Pack:
                 "profile": self.manifest.encoder.numeric_profile,
             }
         )
+
+    def in_shadow(self, finding: str) -> bool:
+        """Return whether a finding, by its key, is computed and not reported."""
+        return any(f.key == finding and f.mode == "shadow" for f in self.findings)
 
     def with_thresholds(
         self, thresholds: ThresholdSet, *, shadow: Collection[str] = ()
@@ -337,18 +331,16 @@ def _inside(folder: Path, name: str) -> None:
         raise Permanent(f"{name} lies outside the pack {folder}")
 
 
-def _read_heads(folder: Path, manifest: Manifest) -> dict[str, LinearWeights]:
+def _read_heads(folder: Path, manifest: Manifest) -> dict[str, Fitted]:
     tensors: dict[str, dict[str, NDArray[Any]]] = {}
     heads = {}
     for finding in manifest.findings:
-        if not isinstance(finding.head, LinearHead):
+        head, name = fitted_part(finding.head), file_of(finding.head)
+        if head is None or name is None:
             continue
-        name = finding.head.weights
         if name not in tensors:
-            tensors[name] = _load(folder / name)
-        heads[finding.key] = _linear(
-            tensors[name], finding.head, manifest.encoder.embedding_dim
-        )
+            tensors[name] = load_tensors(folder / name)
+        heads[finding.key] = fitted(head, tensors[name], manifest.encoder.embedding_dim)
     return heads
 
 
@@ -359,7 +351,7 @@ def _read_references(folder: Path, manifest: Manifest) -> dict[str, References]:
         if estimate.head.references is None:
             continue
         path = folder / estimate.head.references
-        tensors = _load(path)
+        tensors = load_tensors(path)
         if tensors.keys() != {"embeddings", "values"}:
             raise Permanent(f"{path} does not hold embeddings and values")
         embeddings = tensors["embeddings"].astype(np.float32)
@@ -369,28 +361,3 @@ def _read_references(folder: Path, manifest: Manifest) -> dict[str, References]:
             embeddings=embeddings, values=tensors["values"].astype(np.float32)
         )
     return found
-
-
-def _load(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise Permanent(f"{path} is not a safetensors file: {error}") from error
-
-
-def _linear(
-    tensors: Mapping[str, NDArray[Any]], head: LinearHead, dimension: int
-) -> LinearWeights:
-    try:
-        weight = tensors[f"{head.key}.weight"].astype(np.float32).ravel()
-        bias = float(tensors[f"{head.key}.bias"].item())
-    except (KeyError, ValueError) as error:
-        raise Permanent(
-            f"{head.weights} does not hold a linear head {head.key!r}"
-        ) from error
-    finite = bool(np.isfinite(weight).all()) and math.isfinite(bias)
-    if weight.shape != (dimension,) or not finite:
-        raise Permanent(
-            f"head {head.key!r} of {head.weights} needs {dimension} finite weights"
-        )
-    return LinearWeights(weight=weight, bias=bias)

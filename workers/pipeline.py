@@ -12,7 +12,7 @@ and makes the same objects, because their UIDs derive from what they describe.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from dicom_node.dispatch import HARD_LIMIT_S
 from dicom_node.domain import (
+    AtlasSearch,
     Code,
     EmbeddedFrame,
     EncodedObject,
@@ -46,7 +47,8 @@ from workers.geometry import NOWHERE, Geometry, geometry_from_json
 from workers.heads import Heads, Labels
 from workers.holding import hold
 from workers.pack import Pack
-from workers.study import EmbeddedImage, image_ref
+from workers.similar import Atlas, similar_cases
+from workers.study import EmbeddedImage, Gate, image_ref
 from workers.volumes import Volume, slice_of, volumes
 from workers.withdrawal import Note, notes
 
@@ -55,12 +57,20 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Equipped:
-    """A pack with all that it needs to conclude: its encoder and its heads."""
+    """A pack with all that it needs to conclude: its encoder and its heads.
+
+    Parameters
+    ----------
+    gate, atlas
+        None where the pack names none.
+    """
 
     pack: Pack
     encoder: Encoder
     heads: Heads
     labels: Labels
+    gate: Gate | None = None
+    atlas: Atlas | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,8 +265,28 @@ def classify(job: JobInput, equipped: Equipped, bench: Bench) -> Result:
         ],
         unreadable=unreadable,
         labels=equipped.labels,
+        gate=equipped.gate,
     )
-    return _result(job, equipped.pack, conclusion, unreadable, bench)
+    return replace(
+        _result(job, equipped.pack, conclusion, unreadable, bench),
+        cases=_cases(job, equipped, conclusion),
+    )
+
+
+def _cases(
+    job: JobInput, equipped: Equipped, conclusion: Conclusion
+) -> AtlasSearch | None:
+    """Return the atlas cases that the study resembles, where something was evaluated."""
+    spec = equipped.pack.manifest.atlas
+    if equipped.atlas is None or spec is None or conclusion.seen.why_not:
+        return None
+    return similar_cases(
+        equipped.atlas,
+        conclusion.seen.frames,
+        spec.k,
+        study=job.study_uid,
+        patient=job.patient,
+    )
 
 
 def study_volumes(job: JobInput) -> tuple[Volume, ...]:
@@ -313,6 +343,7 @@ def _result(
         images=tuple(image_ref(f) for f in job.files),
         algorithm=pack.algorithm,
         findings=conclusion.findings,
+        shadow=conclusion.shadow,
         categories=conclusion.categories,
         estimates=conclusion.estimates,
         completion=conclusion.completion,

@@ -26,8 +26,7 @@ def in_one_piece(out: Path) -> Iterator[Path]:
         If `out` is neither absent nor an empty folder, or the disk does not do it.
     """
     out = out.resolve()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise Permanent(f"{out} is there, and is no empty folder: name another one")
+    check_place(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
@@ -38,6 +37,18 @@ def in_one_piece(out: Path) -> Iterator[Path]:
     except OSError as error:
         name = error.filename or out
         raise Permanent(f"{name}: {error.strerror or error}") from error
+
+
+def check_place(out: Path) -> None:
+    """Accept where a pack can be made: before long work, too.
+
+    Raises
+    ------
+    Permanent
+        If `out` is neither absent nor an empty folder.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise Permanent(f"{out} is there, and is no empty folder: name another one")
 
 
 def link_or_copy(source: Path, target: Path, progress: Progress) -> None:

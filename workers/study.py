@@ -5,7 +5,8 @@ by `image_ref`, and to the frames that speak most for an answer by `evidence_of`
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,22 @@ class EmbeddedImage:
         return self.source.sop_instance_uid, self.frame
 
 
+class Gate(Protocol):
+    """What tells whether images are like those that a pack was validated on."""
+
+    def outside_volume(self, vectors: NDArray[np.float32], modality: str) -> str:
+        """Return why frames that belong together, (N, D), are not; empty if they are."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """Frames of a volume, or of an image, that lie outside the validated range."""
+
+    frames: int
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Study:
     """The images of a revision, or those of them that a rule accepts.
@@ -53,6 +70,8 @@ class Study:
         Slices of a volume that are scored at most; None for all.
     refused
         Why the rules accept none of the images; empty if they accept one.
+    outside
+        Frames of accepted images that a gate has left out.
     """
 
     images: Sequence[InputFile]
@@ -61,6 +80,7 @@ class Study:
     volumes: Sequence[Volume]
     limit: int | None
     refused: str = ""
+    outside: Sequence[LeftOut] = ()
 
     def accepted(self, rules: Sequence[Accepts]) -> "Study":
         """Return the part of it that any of `rules` covers."""
@@ -70,14 +90,33 @@ class Study:
             if any(rule.covers(image.exam) for rule in rules)
         ]
         uids = {image.sop_instance_uid for image in images}
-        return Study(
+        return replace(
+            self,
             images=images,
             frames=[f for f in self.frames if f.source.sop_instance_uid in uids],
             unreadable=[u for u in self.unreadable if u.image.sop_instance_uid in uids],
-            volumes=self.volumes,
-            limit=self.limit,
             refused=self.refused or ("" if images else _refusal(rules, self.images)),
         )
+
+    def inside(self, gate: Gate | None) -> "Study":
+        """Return the part of it that `gate` lets through; None lets all through.
+
+        Volumes and images are in or out as a whole. What is no number passes: it gets
+        no score later.
+        """
+        if gate is None:
+            return self
+        frames = {frame.place: frame for frame in self.frames}
+        kept: list[EmbeddedImage] = []
+        outside = []
+        for volume in self.volumes:
+            run = [frames[s.place] for s in volume.slices if s.place in frames]
+            reason = _objection(gate, run) if run else ""
+            if reason:
+                outside.append(LeftOut(frames=len(run), reason=reason))
+            else:
+                kept += run
+        return replace(self, frames=kept, outside=outside)
 
     @property
     def seen(self) -> "Seen":
@@ -88,9 +127,8 @@ class Study:
         selection = select(self.volumes, frames.keys(), self.limit)
         runs = [[frames[place] for place in run] for run in selection.runs]
         lost = selection.surveys_only and self.unreadable
-        return Seen(
-            runs=runs, words=selection.words, why_not=ONLY_LOCALISERS if lost else ""
-        )
+        words = "; ".join(filter(None, [selection.words, self._left_out]))
+        return Seen(runs=runs, words=words, why_not=ONLY_LOCALISERS if lost else "")
 
     def narrowed(self, rule: Accepts | None) -> "Study":
         """Return the part of it that `rule` covers; None covers all."""
@@ -101,6 +139,8 @@ class Study:
         """Return why it has no frame."""
         if self.refused:
             return self.refused
+        if self.outside:
+            return self._left_out
         reasons = sorted({unread.reason for unread in self.unreadable})
         count = len({unread.image.sop_instance_uid for unread in self.unreadable})
         if not reasons:
@@ -108,6 +148,19 @@ class Study:
         others = len(reasons) - 1
         more = f", and for {others} other reason{'s'[: others > 1]}" if others else ""
         return f"none of the accepted images ({count}) can be read: {reasons[0]}{more}"
+
+    @property
+    def _left_out(self) -> str:
+        """Return what a gate has left out, and why; empty if nothing."""
+        if not self.outside:
+            return ""
+        count = sum(one.frames for one in self.outside)
+        reasons = "; ".join(dict.fromkeys(one.reason for one in self.outside))
+        all_of = "all " if not self.frames else ""
+        return (
+            f"{all_of}{count} image{'s'[: count > 1]} left out, "
+            f"outside the validated range: {reasons}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -161,6 +214,13 @@ def evidence_of(
 def images_in(frames: Sequence[EmbeddedImage]) -> int:
     """Return how many instances they are frames of."""
     return len({frame.source.sop_instance_uid for frame in frames})
+
+
+def _objection(gate: Gate, run: Sequence[EmbeddedImage]) -> str:
+    vectors = np.stack([frame.vector for frame in run])
+    if not np.isfinite(vectors).all():
+        return ""
+    return gate.outside_volume(vectors, run[0].source.exam.modality)
 
 
 def _refusal(rules: Sequence[Accepts], images: Sequence[InputFile]) -> str:

@@ -105,6 +105,7 @@ def _run(report: Report) -> RenderableType:
         ("completion", "PARTIAL: some images could not be read" if partial else ""),
         ("obstacle", report.obstacle.meaning if report.obstacle else ""),
         ("reason", report.reason),
+        ("in shadow mode", _shadow(report.shadow)),
         ("statement", report.algorithm.statement),
         ("revision", f"{report.revision}, {_count(report.images, 'image')}"),
         ("concluded", report.concluded_at.isoformat(" ", "seconds")),
@@ -113,6 +114,10 @@ def _run(report: Report) -> RenderableType:
         lines.append(("unreadable", f"{group.count} x {group.reason}"))
         lines.extend(("", _frames(i.sop_instance_uid, i.frames)) for i in group.images)
     return _details(lines)
+
+
+def _shadow(names: Sequence[str]) -> str:
+    return f"{', '.join(names)}: computed, not reported" if names else ""
 
 
 def _findings(findings: Sequence[SaidFinding]) -> Table:
@@ -158,6 +163,7 @@ def _about_finding(said: SaidFinding) -> Iterator[tuple[str, str | Text]]:
     yield from _about_score(said.score)
     if (point := said.operating_point) is not None:
         yield "threshold", f"{point.threshold!r} ({point.name})"
+        yield "ruled out", "" if point.rule_out is None else f"below {point.rule_out!r}"
         yield "tolerance", repr(point.tolerance) if point.tolerance else ""
         yield "threshold set", point.threshold_set
         yield "", f"sha256:{point.threshold_set_digest}"

@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
 from dicom_node.config.settings import NESTED, PREFIX, Settings, setting_names
-from dicom_node.config.tables import PriorityRuleTable
+from dicom_node.config.tables import PackRuleTable, PriorityRuleTable
 from dicom_node.errors import SettingsError
 from dicom_node.peers import Credentials, Peer, RetryPolicy, Tls
 
@@ -144,6 +144,7 @@ def _known_beside(where: str) -> list[str]:
         "peers.tls": Tls.__dataclass_fields__,
         "peers.credentials": Credentials.__dataclass_fields__,
         "priority_rules": PriorityRuleTable.model_fields,
+        "pack_rules": PackRuleTable.model_fields,
     }
     beside = entries.get(re.sub(r"\[\d+\]", "", parent))
     if beside is not None:

@@ -16,6 +16,7 @@ from dicom_node.config.tables import (
     Http,
     Log,
     Names,
+    PackRuleTable,
     PeerTable,
     PriorityRuleTable,
     Report,
@@ -69,6 +70,8 @@ class Settings(BaseSettings):
     """The other systems, see below."""
     priority_rules: tuple[PriorityRuleTable, ...] = ()
     """Which studies are urgent, see below; the first rule that fits counts."""
+    pack_rules: tuple[PackRuleTable, ...] = ()
+    """Which packs look at which studies, see below; a pack that no rule names looks at everything."""
 
     @field_validator("data_dir")
     @classmethod
@@ -112,7 +115,8 @@ class Settings(BaseSettings):
     @property
     def called_aets(self) -> frozenset[str]:
         """Return every title that the node answers to."""
-        named = [rule.called_aet for rule in self.priority_rules if rule.called_aet]
+        rules = (*self.priority_rules, *self.pack_rules)
+        named = [rule.called_aet for rule in rules if rule.called_aet]
         for peer in self.peers:
             named.extend(peer.called_aets)
             if peer.calling_aet and peer.may_commit:  # it reports to whom it knows

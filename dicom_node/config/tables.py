@@ -23,7 +23,7 @@ from pydantic_settings import NoDecode
 
 from dicom_node.domain import Priority
 from dicom_node.errors import SettingsError
-from dicom_node.matching import PriorityRule
+from dicom_node.matching import PackRule, PriorityRule, Rule
 from dicom_node.peers import Peer, Tls, check_aet
 
 MIB = 1024 * 1024
@@ -276,11 +276,9 @@ class Log(Table):
     """The least important events that are logged."""
 
 
-class PriorityRuleTable(Table):
-    """One of ``[[priority_rules]]``: all conditions that it names have to hold."""
+class RuleTable(Table):
+    """Conditions of a rule: all that it names have to hold."""
 
-    priority: NamedPriority
-    """`stat`, `routine` or `backfill`."""
     called_aet: str = ""
     """The node's title that was called."""
     calling_aet: str = ""
@@ -288,13 +286,29 @@ class PriorityRuleTable(Table):
     attributes: dict[str, str] = {}
     """DICOM keywords and the values that the instance has to carry; case does not count."""
 
+    @property
+    def rule(self) -> Rule:
+        """Return what is applied to each instance."""
+        raise NotImplementedError
+
     @model_validator(mode="after")
-    def _check(self) -> "PriorityRuleTable":
+    def _check(self) -> "RuleTable":
+        rule = self.rule
         for title in (self.called_aet, self.calling_aet):
             if title:
-                check_aet(title, "in a priority rule")
-        _ = self.rule
+                check_aet(title, f"in a {rule.kind} rule")
         return self
+
+    @property
+    def _wanted(self) -> dict[str, frozenset[str]]:
+        return {keyword: frozenset({v}) for keyword, v in self.attributes.items()}
+
+
+class PriorityRuleTable(RuleTable):
+    """One of ``[[priority_rules]]``: how urgent what it fits is."""
+
+    priority: NamedPriority
+    """`stat`, `routine` or `backfill`."""
 
     @property
     def rule(self) -> PriorityRule:
@@ -303,5 +317,25 @@ class PriorityRuleTable(Table):
             priority=self.priority,
             called_aet=self.called_aet,
             calling_aet=self.calling_aet,
-            attributes={k: frozenset({v}) for k, v in self.attributes.items()},
+            attributes=self._wanted,
+        )
+
+
+class PackRuleTable(RuleTable):
+    """One of ``[[pack_rules]]``: whether a pack looks at what it fits."""
+
+    pack: Annotated[str, Field(min_length=1)]
+    """The pack's own name, as `pacsight pack show` says it."""
+    looks: bool = True
+    """Whether the pack looks at it."""
+
+    @property
+    def rule(self) -> PackRule:
+        """Return what is applied to each instance."""
+        return PackRule(
+            pack=self.pack,
+            looks=self.looks,
+            called_aet=self.called_aet,
+            calling_aet=self.calling_aet,
+            attributes=self._wanted,
         )

@@ -84,6 +84,8 @@ class Header:
         Whether the instance is analysed; if not, why, in words for the ledger.
     priority
         What sender, rules and RequestedProcedurePriority (0040,1003) ask for.
+    passed_over
+        Names of the packs that the site's rules keep from it.
     """
 
     study_uid: StudyUid
@@ -99,6 +101,7 @@ class Header:
     analysis: Analysis
     reason: str
     priority: Priority
+    passed_over: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

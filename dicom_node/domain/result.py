@@ -181,10 +181,12 @@ class Finding:
     def decisive(self) -> tuple[FrameScore, ...]:
         """Return the frames at or above the threshold, and the highest in any case.
 
-        The score of a study may be made of many that are low.
+        The score of a study may be made of many that are low. Scores of frames are
+        never calibrated: a threshold of probabilities says nothing of them.
         """
         point = self.operating_point
-        threshold = point.threshold if point is not None else math.inf
+        raw = self.score is not None and not self.score.calibration_set
+        threshold = point.threshold if point is not None and raw else math.inf
         return (
             *self.evidence[:1],
             *(one for one in self.evidence[1:] if one.score >= threshold),

@@ -1,5 +1,6 @@
 """Record what came in. One transaction takes many instances (group commit)."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
@@ -252,6 +253,7 @@ def _version_row(received: Received, study_id: int) -> dict[str, Any]:
         "body_part": header.exam.body_part,
         "view": header.exam.view,
         "exam": exam_json(header.exam),
+        "passed_over": json.dumps(header.passed_over),
         "frames": _frames(received),
         "instance_number": _integer_string(header.instance_number),
         "path": received.path,

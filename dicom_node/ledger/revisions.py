@@ -1,5 +1,6 @@
 """What a study held when it was concluded, and the jobs that this asks for."""
 
+import json
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from hashlib import sha256
@@ -62,12 +63,15 @@ def open_revision(
 
     Parameters
     ----------
+    packs
+        Those that the site's rules keep from every image get no job.
     objects
         The kinds of object that destinations want; report and capture are composed
         anyway.
     """
     wanted = ",".join(sorted({*ALWAYS_COMPOSED, *objects}))
     images = _images(tx, study_id)
+    packs = _looking(packs, images)
     fingerprint = _fingerprint(tx, study_id, images)
     last = _last_revision(tx, study_id)
     unchanged = last is not None and last.fingerprint == fingerprint
@@ -109,6 +113,16 @@ def has_images(tx: Connection, study_id: int) -> bool:
     return tx.execute(query.limit(1)).first() is not None
 
 
+def has_jobs(tx: Connection, study_id: int) -> bool:
+    """Return whether any pack concludes the study's current revision, or has done so."""
+    query = (
+        select(job.c.id)
+        .select_from(job.join(revision).join(study))
+        .where(study.c.id == study_id, revision.c.number == study.c.revision)
+    )
+    return tx.execute(query.limit(1)).first() is not None
+
+
 def drop_jobs(tx: Connection, study_id: int) -> None:
     """Take the study's unfinished jobs from whoever does them."""
     older = select(revision.c.id).where(revision.c.study_id == study_id)
@@ -129,6 +143,12 @@ def _images(tx: Connection, study_id: int) -> list[Any]:
         version.c.analysis == Analysis.IMAGE,
     )
     return list(tx.execute(query).all())
+
+
+def _looking(packs: Sequence[PackCard], images: Sequence[Any]) -> list[PackCard]:
+    """Return the packs that the rules let look at any of the images."""
+    kept_from = [set(json.loads(image.passed_over or "[]")) for image in images]
+    return [pack for pack in packs if any(pack.name not in out for out in kept_from)]
 
 
 def _fingerprint(tx: Connection, study_id: int, images: Sequence[Any]) -> str:

@@ -124,6 +124,7 @@ version = Table(
     Column("body_part", Words, nullable=False),
     Column("view", Words, nullable=False),
     Column("exam", Words),
+    Column("passed_over", Words),
     Column("frames", Integer, nullable=False),
     Column("instance_number", Integer),
     Column("path", Text, nullable=False, unique=True),

@@ -43,6 +43,25 @@ MORE: dict[str, Result] = {
     "probability with its interval": result(
         [finding(Score(value=0.9, calibration_set="cal-2026", interval=(0.8, 0.95)))]
     ),
+    "indeterminate between rule-out and rule-in": result(
+        [
+            finding(
+                Score(value=0.4, calibration_set="cal-2026"),
+                operating_point=operating_point(0.8, rule_out=0.2),
+                flag=Flag.INDETERMINATE,
+            )
+        ]
+    ),
+    "some in shadow mode": result(
+        [finding(0.2)],
+        shadow=(finding(0.9, key="s"), finding(None, key="t", concept=EFFUSION)),
+        cases=atlas_search(2),
+    ),
+    "all in shadow mode": result(
+        [],
+        shadow=(finding(0.9, key="s"),),
+        reason="all that this pack looks for runs in shadow mode",
+    ),
     "three urgencies": result(
         [finding(0.9, key=f"k{u}", urgency=u) for u in Urgency], revision=7
     ),

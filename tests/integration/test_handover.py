@@ -21,7 +21,7 @@ from dicom_node.ledger.leases import BATCHES, JOBS
 from dicom_node.ledger.outbox import Address
 from dicom_node.ledger.overview import journal
 from dicom_node.ledger.studies import happen
-from dicom_node.ledger.tables import metadata, version
+from dicom_node.ledger.tables import event, metadata, version
 from dicom_node.lifecycle import Event, Patience
 from tests.arrivals import (
     ENCODER,
@@ -234,6 +234,26 @@ def test_a_study_without_images_is_settled(site: Site) -> None:
     site.receive(received())
     site.finish()
     assert state(site.ledger) == "done"
+
+
+def test_packs_that_the_rules_keep_from_a_study_get_no_job(ledger: Ledger) -> None:
+    """One image that a pack may look at is enough; the other pack has none."""
+    site = Site(ledger, packs=(PACK, OTHER_PACK))
+    both, other = (PACK.name, OTHER_PACK.name), (OTHER_PACK.name,)
+    site.receive(received(1, 1, passed_over=both), received(1, 2, passed_over=other))
+    site.finish()
+    assert [job.pack for job in jobs(ledger)] == [PACK.name]
+    assert state(ledger) == "done"
+
+
+def test_a_study_that_the_rules_keep_from_every_pack_is_done(site: Site) -> None:
+    """Without a report, and the journal says so."""
+    site.receive(received(passed_over=(PACK.name,)))
+    site.finish()
+    assert (jobs(site.ledger), state(site.ledger)) == ([], "done")
+    with site.ledger.read() as tx:
+        said = tx.execute(select(event.c.detail).where(event.c.kind == "not reported"))
+        assert said.scalar_one() == "the rules keep every pack from it"
 
 
 def test_unreadable_images_are_concluded_too(site: Site) -> None:

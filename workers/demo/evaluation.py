@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from workers.asked import Prompts
 from workers.datasets import Overlap, overlap
 from workers.demo.build import SEEDS_PER_RUN
-from workers.demo.heads import by_study, sigmoid
+from workers.demo.heads import by_study
 from workers.demo.probes import PROBES, probe_area, views
 from workers.demo.roc import area
 from workers.demo.samples import FINDINGS, Samples, Sizes, orders, render
 from workers.encoder import Encoder, open_encoder
+from workers.heads import score_frames
 from workers.measures import Area
 from workers.pack import Pack, open_pack
 
@@ -152,11 +153,8 @@ def _row(
     finding = next(f for f in pack.findings if f.key == key)
     studies = np.flatnonzero(samples.head == (key == "haemorrhage"))
     truth = samples.truth[studies, FINDINGS.index(key)]
-    head = pack.heads[key]
     linear = by_study(
-        sigmoid((embedded @ head.weight + head.bias).astype(np.float64)),
-        samples,
-        studies.tolist(),
+        score_frames(pack.heads[key], embedded), samples, studies.tolist()
     )
     zero_shot = by_study(
         _zero_shot(encoder, finding.prompts, embedded), samples, studies.tolist()

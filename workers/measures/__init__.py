@@ -12,7 +12,7 @@ from workers.measures.areas import (
     linear_auc,
     paired_difference,
 )
-from workers.measures.arrays import Clusters, Hits, Scores, Truth, Undefined
+from workers.measures.arrays import Clusters, Hits, Scores, Truth, Undefined, distinct
 from workers.measures.calibration import (
     Bin,
     Recalibration,
@@ -76,6 +76,7 @@ __all__ = [
     "clustered_proportion",
     "difference_of",
     "difference_of_hits",
+    "distinct",
     "exact_proportion",
     "linear_auc",
     "linear_mean",

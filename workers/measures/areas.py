@@ -226,19 +226,18 @@ class _Parts:
 
 def placements(scores: Scores, truth: Truth) -> tuple[Scores, Scores]:
     """Return the share of negatives below each positive, of positives above each negative."""
-    positive, negative = scores[truth], scores[~truth]
-    ranks = midranks(scores)
-    above = (ranks[truth] - midranks(positive)) / len(negative)
-    below = 1 - (ranks[~truth] - midranks(negative)) / len(positive)
-    return above, below
+    distinct_scores, code = np.unique(scores, return_inverse=True)
+    of_positive, of_negative = code[truth], code[~truth]
+    below = _midcounts(of_negative, len(distinct_scores)) / len(of_negative)
+    above = 1 - _midcounts(of_positive, len(distinct_scores)) / len(of_positive)
+    return below[of_positive], above[of_negative]
 
 
-def midranks(values: Scores) -> Scores:
-    """Return ranks from 1; equal values share the mean of theirs."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    ranks: Scores = (ends - (counts - 1) / 2)[inverse]
-    return ranks
+def _midcounts(codes: NDArray[np.int64], size: int) -> Scores:
+    """Return how many `codes` lie below each code (size,); equal ones count half."""
+    counts = np.bincount(codes, minlength=size)
+    middles: Scores = np.cumsum(counts) - counts / 2
+    return middles
 
 
 def _limits(parts: _Parts, confidence: float, scale: Scale) -> tuple[float, float, str]:

@@ -1,4 +1,4 @@
-"""How each instance was taken: what packs accept images by, beside their modality."""
+"""How each instance was taken, and which packs the rules keep from it."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,8 +11,10 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("version", sa.Column("exam", sa.Text(), nullable=True))
+    op.add_column("version", sa.Column("passed_over", sa.Text(), nullable=True))
 
 
 def downgrade() -> None:
     with op.batch_alter_table("version", schema=None) as batch_op:
+        batch_op.drop_column("passed_over")
         batch_op.drop_column("exam")

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from dicom_node.config import Settings, load_settings, setting_names
-from dicom_node.config.tables import PriorityRuleTable, Table
+from dicom_node.config.tables import PackRuleTable, PriorityRuleTable, Table
 from dicom_node.domain import ObjectKind, Priority
 from dicom_node.errors import SettingsError
 from dicom_node.peers import (
@@ -402,7 +402,8 @@ def test_every_setting_is_documented() -> None:
 def test_no_setting_is_documented_that_does_not_exist() -> None:
     """Every row of the page is a setting, or a key of one of the lists."""
     keys = {r.split("`")[1] for r in documented_rows()}
-    lists = {*Peer.__dataclass_fields__, *PriorityRuleTable.model_fields}
+    rules = {*PriorityRuleTable.model_fields, *PackRuleTable.model_fields}
+    lists = {*Peer.__dataclass_fields__, *rules}
     tables = (Credentials, RetryPolicy, Tls)
     nested = {key for table in tables for key in table.__dataclass_fields__}
     assert keys <= {*setting_names(), *lists, *nested, *Verify}
@@ -417,6 +418,7 @@ def test_no_setting_is_documented_that_does_not_exist() -> None:
         ("Verification at a peer", dict.fromkeys(Verify)),
         ("Retries of a peer", RetryPolicy.__dataclass_fields__),
         ("Priority rules", PriorityRuleTable.model_fields),
+        ("Pack rules", PackRuleTable.model_fields),
     ],
 )
 def test_every_key_of_a_list_is_documented(title: str, keys: dict[str, object]) -> None:

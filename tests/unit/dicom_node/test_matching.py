@@ -6,7 +6,13 @@ from hypothesis import strategies as st
 
 from dicom_node.domain import FrontDoor, Origin, Priority
 from dicom_node.errors import SettingsError
-from dicom_node.matching import PriorityRule, keywords, priority_of
+from dicom_node.matching import (
+    PackRule,
+    PriorityRule,
+    keywords,
+    passed_over,
+    priority_of,
+)
 
 ER = Origin(door=FrontDoor.DIMSE, calling_aet="CT_ER", called_aet="PACSIGHT_STAT")
 STAT, ROUTINE, BACKFILL = Priority.STAT, Priority.ROUTINE, Priority.BACKFILL
@@ -88,3 +94,33 @@ def test_any_text_gives_a_priority(called: str, calling: str, asked: list[str]) 
     origin = Origin(door=FrontDoor.DIMSE, called_aet=called, calling_aet=calling)
     rule = PriorityRule(priority=STAT, called_aet="X")
     assert of(rule, origin=origin, RequestedProcedurePriority=tuple(asked)) in Priority
+
+
+CHEST = {"BodyPartExamined": frozenset({"CHEST"})}
+PORTABLE = {"StationName": frozenset({"P3"})}
+
+
+@pytest.mark.parametrize(
+    ("values", "kept_from"),
+    [
+        ({"BodyPartExamined": ("chest",)}, ()),
+        ({"BodyPartExamined": ("HAND",)}, ("cxr",)),
+        ({}, ("cxr",)),
+        ({"BodyPartExamined": ("CHEST",), "StationName": ("P3",)}, ("cxr",)),
+    ],
+)
+def test_the_first_rule_of_a_pack_that_fits_counts(
+    values: dict[str, tuple[str, ...]], kept_from: tuple[str, ...]
+) -> None:
+    """A pack with rules looks at what one of them lets it; others look at all."""
+    rules = [
+        PackRule(pack="cxr", looks=False, attributes=PORTABLE),
+        PackRule(pack="hand", looks=True),
+        PackRule(pack="cxr", looks=True, attributes=CHEST),
+    ]
+    assert passed_over(rules, origin=ER, values=values) == kept_from
+
+
+def test_without_rules_every_pack_looks_at_everything() -> None:
+    """Nobody said anything else."""
+    assert passed_over([], origin=ER, values={}) == ()

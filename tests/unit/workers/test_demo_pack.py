@@ -14,6 +14,7 @@ from workers.demo.roc import area
 from workers.demo.samples import FINDINGS, Sizes, orders, orders_to_learn, render
 from workers.demo.texts import HELD_OUT, PROMPTS, all_statements, bare, summary
 from workers.encoder import open_encoder
+from workers.heads import frame_logits
 from workers.medimageinsight import Tokenizer
 from workers.pack import Pack, locate, open_pack
 
@@ -93,8 +94,7 @@ def test_a_few_unseen_phantoms_are_told_apart(pack: Pack) -> None:
     encoder = open_encoder(pack, device="cpu", threads=1)
     embedded = encoder.embed_images(np.repeat(samples.images[:, None], 3, axis=1))
     for index, key in enumerate(FINDINGS):
-        head = pack.heads[key]
-        score = (embedded @ head.weight + head.bias).astype(np.float64)
+        score = frame_logits(pack.heads[key], embedded)
         highest = np.full(len(samples.kinds), -np.inf)
         np.maximum.at(highest, samples.study, score)
         studies = samples.head == (key == "haemorrhage")

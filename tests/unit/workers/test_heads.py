@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from tests.studies import AXIS, asking, sigmoid
 from workers.heads import heads_of, labels_of, score_frames, zero_shot
-from workers.pack import LinearWeights, Pack
+from workers.pack import Pack
+from workers.trained import LinearWeights
 
 
 def test_a_linear_head_is_a_logistic_regression() -> None:

@@ -10,7 +10,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from tests.packs import make_pack, manifest
-from workers.cli import import_medimageinsight
+from workers.commands.pack import import_medimageinsight
 from workers.importing import kinds, read_template
 from workers.manifest import Manifest
 from workers.medimageinsight import Tokenizer

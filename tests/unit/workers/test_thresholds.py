@@ -22,6 +22,7 @@ from workers.cli import app
 from workers.cohort import write_scores
 from workers.inforce import packs_in_force, threshold_store
 from workers.pack import Pack, open_pack
+from workers.trained import LinearWeights
 
 FINDING = "haemorrhage"
 FEW = ("--runs", "10", "--json")
@@ -209,7 +210,9 @@ def test_other_patients_judge_where_they_are_given(site: Site) -> None:
 def vectors(site: Site, truth: NDArray[np.bool_], seed: int) -> NDArray[np.float32]:
     """Return embeddings that the pack's head tells apart, more or less."""
     rng = np.random.default_rng(seed)
-    weight = site.pack.heads[FINDING].weight
+    head = site.pack.heads[FINDING]
+    assert isinstance(head, LinearWeights)
+    weight = head.weight
     drawn = rng.normal(size=(len(truth), len(weight))).astype(np.float32)
     drawn += np.outer(np.where(truth, 1.5, -1.5), weight / np.linalg.norm(weight))
     unit: NDArray[np.float32] = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)

@@ -1,0 +1,71 @@
+"""``pacsight evaluate``: how good a pack is, in one HTML page and one JSON file."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dicom_node.cli import JsonOption
+from workers.commands.progress import bar
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("evaluate")(evaluate)
+
+
+def evaluate(  # noqa: PLR0913 - the command's options
+    pack: Annotated[
+        str, typer.Argument(help="An installed pack, or a folder; with --scores, too.")
+    ] = "",
+    *,
+    out: Annotated[Path, typer.Option(help="A folder that is empty, or not there.")],
+    scores: Annotated[
+        Path | None, typer.Option(help="Scores, as of `pacsight pack fit`.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Labels, as `pacsight data` has them.")
+    ] = None,
+    embeddings: Annotated[
+        list[Path] | None,
+        typer.Option(help="What `pacsight embed` wrote; once for each encoder."),
+    ] = None,
+    groups: Annotated[
+        Path | None, typer.Option(help="CSV: study or image, then attributes.")
+    ] = None,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="A B", help="Two packs, or two files of scores."),
+    ] = None,
+    prevalence: Annotated[
+        list[float] | None,
+        typer.Option(help="For predictive values; by default 0.01, 0.05 and 0.1."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the queries drawn.", min=0)] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a pack on labelled studies: figures with intervals, by group, as a report."""
+    from workers.evaluating.asjson import as_json as to_json
+    from workers.evaluating.story import Order, told
+    from workers.evaluating.words import summary
+    from workers.placing import in_one_piece
+
+    order = Order(
+        pack=pack,
+        scores=scores,
+        data=data,
+        embeddings=tuple(embeddings or ()),
+        groups=groups,
+        compare=compare,
+        prevalences=tuple(prevalence or ()),
+        seed=seed,
+    )
+    with in_one_piece(out) as folder, bar(quiet=as_json) as progress:
+        made = told(order, folder, version=version("pacsight"), progress=progress)
+    if as_json:
+        typer.echo(to_json(made), nl=False)
+        return
+    for sentence in summary(made):
+        typer.echo(sentence)
+    typer.echo(f"report: {out / 'report.html'}")
