@@ -20,6 +20,7 @@ from workers.measures import (
     clustered_proportion,
     linear_auc,
     linear_mean,
+    linear_share,
     simultaneous_gaps,
 )
 
@@ -177,7 +178,7 @@ def _hits(rows: Rows, *, point: Point, present: bool, size: int) -> Linear:
     """Return the sensitivity (`present`) or the specificity of a threshold."""
     these = rows.truth == present
     right = (rows.scores[these] >= point.threshold) == present
-    return linear_mean(right.astype(np.float64), rows.patient[these], size)
+    return linear_share(right, rows.patient[these], size)
 
 
 def _with_gaps(

@@ -16,7 +16,7 @@ from workers.evaluating.words import at_length, summary
 _KIND: Final = {
     "out-of-fold": "out-of-fold scores: each patient was scored by heads that had not "
     "seen them",
-    "test": "scores of patients that nothing had been fitted on",
+    "test": "scores of the finished pack, which must not have been fitted on them",
 }
 
 

@@ -108,7 +108,7 @@ def from_pack(
     table = _scored(narrowed, heads, examples, estimates, cohort)
     questions = (*map(_finding, specs), *map(_quantity, estimates))
     roles = "patients for testing" if cohort.has_roles else "all labelled patients"
-    data = f"{cohort.origin} ({cohort.digest[:_SHORT]}), {roles}"
+    data = f"{Path(cohort.origin).name} ({cohort.digest[:_SHORT]}), {roles}"
     rows = by_study(examples)
     return Source(
         cases=_cases(table, questions, pack_name(pack), data),

@@ -29,7 +29,13 @@ from workers.measures.curves import (
     threshold_at_sensitivity,
     youden,
 )
-from workers.measures.linear import Estimate, Linear, clustered_mean, linear_mean
+from workers.measures.linear import (
+    Estimate,
+    Linear,
+    clustered_mean,
+    linear_mean,
+    linear_share,
+)
 from workers.measures.pairs import Difference, difference_of, difference_of_hits
 from workers.measures.predictive import Predictive, predictive, predictive_range
 from workers.measures.proportions import (
@@ -80,6 +86,7 @@ __all__ = [
     "exact_proportion",
     "linear_auc",
     "linear_mean",
+    "linear_share",
     "lower_limit",
     "mae",
     "mean_average_precision",

@@ -6,11 +6,11 @@ sums, whatever the figures are (Hampel, JASA 1974; 69: 383-393).
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from workers.measures.arrays import Clusters, Scores, Undefined, distinct, sums
+from workers.measures.arrays import Clusters, Hits, Scores, Undefined, distinct, sums
 from workers.measures.limits import wald
 
 
@@ -74,6 +74,28 @@ def linear_mean(values: Scores, cluster: Clusters, size: int = 0) -> Linear:
         variance=correction * float(influence @ influence),
         influence=influence,
     )
+
+
+def linear_share(hits: Hits, cluster: Clusters, size: int = 0) -> Linear:
+    """Return the share of rows (N,), linearised by patient, for gaps and differences.
+
+    Near 0 and 1 a share's own variance is too small for limits that are symmetric: it is
+    not taken below that of the share with two hits and two misses more (Agresti and
+    Coull, The American Statistician 1998; 52: 119-126).
+
+    Raises
+    ------
+    Undefined
+        If there are no rows.
+    """
+    found = linear_mean(hits.astype(np.float64), cluster, size)
+    n, share = len(hits), found.value
+    nearer = (share * n + 2) / (n + 4)
+    least = nearer * (1 - nearer) / (n + 4)
+    plain = share * (1 - share) / n
+    if plain > 0:  # as much more as patients' rows resemble each other
+        least *= max(1.0, found.variance / plain)
+    return replace(found, variance=max(found.variance, least))
 
 
 def clustered_mean(

@@ -23,6 +23,7 @@ from workers.measures import (
     exact_proportion,
     linear_auc,
     linear_mean,
+    linear_share,
     lower_limit,
     mae,
     mean_average_precision,
@@ -214,6 +215,24 @@ def test_simultaneous_limits_are_those_of_the_bootstrap_by_patient() -> None:
     margins = [gap.high - gap.value for gap in found]
     assert margins == pytest.approx((critical * errors).tolist(), rel=0.15)
     assert all(m > 2.2 * e for m, e in zip(margins, errors, strict=True))
+
+
+def test_gaps_of_shares_near_one_are_not_called_too_soon() -> None:
+    """No gap is there: of 150 draws of four groups at 99 %, few show one."""
+    rng = np.random.default_rng(3)
+    shown = 0
+    for _ in range(150):
+        hits, group = rng.random(800) < 0.99, rng.integers(4, size=800)
+        pairs = [
+            tuple(
+                linear_share(hits[rows], np.flatnonzero(rows), 800)
+                for rows in (group == k, group != k)
+            )
+            for k in range(4)
+        ]
+        gaps = simultaneous_gaps([(inside, outside) for inside, outside in pairs])
+        shown += any(gap.shows for gap in gaps)
+    assert shown / 150 < 0.09
 
 
 def test_the_mean_error_is_that_of_scikit_learn() -> None:
