@@ -20,8 +20,8 @@ NOTHING = "No Finding"
 
 _FIRST_SEED = 7_000_000
 _SIZE_PX = 192
-_TWICE = 4
-"""Every so-manieth patient has two images."""
+_OF, _TWICE = 8, 2
+"""Of so many patients in a row, that many have two images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ def draw(
     for number in range(patients):
         kind = finding if number % 2 else CHEST_KINDS[0]
         who = _chest(kind, seed, 2 * number).patient
-        for again in range(2 if number % _TWICE == 0 else 1):
+        for again in range(2 if number % _OF < _TWICE else 1):
             drawn = _chest(kind, seed, 2 * number + again)
             name = f"{len(rows):05}.png"
             grey = radiograph_grey(

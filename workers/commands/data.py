@@ -29,7 +29,7 @@ def draw_sample(
     patients: Annotated[int, typer.Option(help="Half have it.", min=20)] = 240,
     finding: Annotated[
         str, typer.Option(help="pneumothorax, effusion, nodule or enlarged_heart.")
-    ] = "effusion",
+    ] = "nodule",
     seed: Annotated[int, typer.Option(help="Other chests.", min=0, max=900)] = 0,
 ) -> None:
     """Draw labelled chests to try things with: plain images, and a table of them."""
