@@ -16,17 +16,17 @@ from safetensors.numpy import save_file
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from workers.chest.altering import STATES, altered, in_state
 from workers.chest.crossing import TOPICS, Crossed
 from workers.chest.folding import truths
-from workers.chest.heads import fit_linear
-from workers.chest.learning import TOKENIZER, resized, train_encoder
+from workers.chest.heads import fit_linear, fit_ordinary
+from workers.chest.learning import TOKENIZER, train_encoder
+from workers.chest.looking import embed_states, embed_views
 from workers.chest.radiographs import Radiographs
-from workers.chest.recipe import NORMALISATION, POLICY, SIZE_PX, Recipe
+from workers.chest.recipe import POLICY, Recipe
 from workers.measures import clustered_auc, threshold_at_sensitivity
 from workers.medimageinsight import MedImageInsight
-from workers.medimageinsight.training import Progress, embed_images, save_half
-from workers.pack import Pack, seal
+from workers.medimageinsight.training import Progress, save_half
+from workers.pack import Pack, open_pack, seal
 from workers.placing import in_one_piece
 
 VERSION: Final = "1.0.0"
@@ -114,42 +114,41 @@ def build(
         Of the same images and recipe: what the figures are measured on.
     """
     rows = np.arange(len(data))
-    trained = train_encoder(data, rows, recipe, seed=seed, progress=progress)
+    model = train_encoder(data, rows, recipe, seed=seed, progress=progress)
+    return write_pack(out, model, (data, crossed), recipe, seed=seed)
+
+
+def write_pack(
+    out: Path,
+    model: MedImageInsight,
+    learned: tuple[Radiographs, Crossed],
+    recipe: Recipe,
+    *,
+    seed: int,
+) -> Pack:
+    """Return the pack of an encoder that has learned from all of the radiographs."""
+    data, crossed = learned
     with in_one_piece(out) as folder:
         shutil.copytree(TOKENIZER, folder / "tokenizer")
-        model = save_half(trained, folder / "weights.safetensors")
-        heads = fit_all(model, data, recipe, seed=seed)
+        stored = save_half(model, folder / "weights.safetensors")
+        heads = fit_all(stored, data, recipe, seed=seed)
         save_file(_tensors(heads), folder / "heads.safetensors")
-        return seal(folder, manifest(model, crossed))
+        seal(folder, manifest(stored, crossed))
+    return open_pack(out)
 
 
 def fit_all(
     model: MedImageInsight, data: Radiographs, recipe: Recipe, *, seed: int
 ) -> dict[str, LogisticRegression]:
     """Return the linear head of each finding, fitted on all of `data`."""
-    rng = np.random.default_rng([seed, 2])
-    larger = resized(data, recipe.source_px).images
-    ranges = recipe.ranges.ordinary()
-    views = np.stack(
-        [
-            embed_images(
-                model, altered(larger, SIZE_PX, rng, ranges).images, NORMALISATION
-            )
-            for _ in range(recipe.views)
-        ]
-    )
+    views = embed_views(model, data, recipe, seed=seed)
     truth = truths(data)
     heads = {
         name: fit_linear(views[:, use], truth[use, topic])
         for topic, name in enumerate(TOPICS)
         for use in [truth[:, topic] >= 0]
     }
-    plain = resized(data, SIZE_PX).images
-    states = np.concatenate(
-        [embed_images(model, in_state(plain, s), NORMALISATION) for s in STATES]
-    )
-    ordinary = (np.arange(len(states)) < len(plain)).astype(np.int8)
-    return heads | {"orientation": fit_linear(states[None], ordinary)}
+    return heads | {"orientation": fit_ordinary(embed_states(model, data))}
 
 
 def manifest(model: MedImageInsight, crossed: Crossed) -> dict[str, Any]:

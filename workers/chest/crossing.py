@@ -6,7 +6,7 @@ can be made again without training.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -25,7 +25,7 @@ from workers.chest.folding import (
     outer_folds,
     truths,
 )
-from workers.chest.heads import fit_linear
+from workers.chest.heads import fit_linear, fit_ordinary
 from workers.chest.radiographs import Radiographs, read_radiographs
 from workers.chest.recipe import POLICY, Recipe
 
@@ -103,13 +103,19 @@ def cross_validate(
 
 
 def _learn(missing: Sequence[Fold], folds: int, progress: Progress) -> None:
-    progress("training folds", folds - len(missing), folds)
-    if not missing:
+    there = folds - len(missing)
+    progress("training folds", there, folds)
+    for done, _ in enumerate(_learned(missing), start=there + 1):
+        progress("training folds", done, folds)
+
+
+def _learned(missing: Sequence[Fold]) -> Iterator[None]:
+    processes = min(len(missing), len(os.sched_getaffinity(0)))
+    if processes < 2:  # noqa: PLR2004 - one needs no company
+        yield from map(learn_fold, missing)
         return
-    cores = len(os.sched_getaffinity(0))
-    with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
-        for done, _ in enumerate(pool.map(learn_fold, missing), start=1):
-            progress("training folds", folds - len(missing) + done, folds)
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(learn_fold, missing)
 
 
 def _gathered(
@@ -124,7 +130,8 @@ def _gathered(
             use = seen[truth[seen, topic] >= 0]
             head = fit_linear(found.views[:, use], truth[use, topic])
             scores[test, topic] = head.decision_function(found.states[0, test])
-        states[:, test] = _state_scores(found, seen, test)
+        head = fit_ordinary(found.states[:, seen])
+        states[:, test] = [head.decision_function(s) for s in found.states[:, test]]
     return Crossed(
         files=data.files,
         patient=data.patient,
@@ -134,14 +141,3 @@ def _gathered(
         states=states,
         embedded=tuple(embedded),
     )
-
-
-def _state_scores(
-    found: Embedded, seen: NDArray[np.int64], test: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Return (6, n): log odds that test images are as they should be."""
-    known = found.states[:, seen]  # (6, m, D)
-    ordinary = np.zeros(known.shape[:2], np.int8)
-    ordinary[0] = 1
-    head = fit_linear(known.reshape(1, -1, known.shape[2]), ordinary.ravel())
-    return np.stack([head.decision_function(state) for state in found.states[:, test]])

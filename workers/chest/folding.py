@@ -14,19 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from workers.chest.altering import STATES, altered, in_state
-from workers.chest.learning import TOKENIZER, resized, train_encoder
+from workers.chest.learning import TOKENIZER, train_encoder
+from workers.chest.looking import embed_states, embed_views
 from workers.chest.radiographs import Radiographs, read_radiographs
 from workers.chest.recipe import (
-    NORMALISATION,
     POLICY,
-    SIZE_PX,
     Recipe,
     model_config,
 )
 from workers.cohort.folds import folds as patientwise
 from workers.medimageinsight import MedImageInsight, Tokenizer, load
-from workers.medimageinsight.training import Progress, embed_images, save_half
+from workers.medimageinsight.training import Progress, save_half
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +101,8 @@ def outer_folds(data: Radiographs, folds: int, seed: int) -> NDArray[np.int8]:
 
 def key_of(data: Radiographs, seed: int, folds: int, recipe: Recipe) -> str:
     """Return a name for all that trained folds depend on."""
-    stated = {"seed": seed, "folds": folds, "recipe": asdict(recipe)}
+    sizes = asdict(model_config(_vocabulary()))
+    stated = {"seed": seed, "folds": folds, "recipe": asdict(recipe), "sizes": sizes}
     digest = hashlib.sha256(json.dumps(stated, sort_keys=True).encode())
     digest.update(POLICY.digest.encode())
     digest.update(data.images.tobytes())
@@ -115,8 +114,12 @@ def _seed(fold: Fold) -> int:
     return fold.seed * fold.folds + fold.number
 
 
+def _vocabulary() -> int:
+    return Tokenizer.load(TOKENIZER).vocabulary
+
+
 def _model(path: Path) -> MedImageInsight:
-    config = model_config(Tokenizer.load(TOKENIZER).vocabulary)
+    config = model_config(_vocabulary())
     with path.open("rb") as file:
         digest = file_digest(file, "sha256").hexdigest()
     return load(path, config=config, sha256=digest)
@@ -128,14 +131,7 @@ def _embedded(
     data: Radiographs,
     rows: NDArray[np.int64],
 ) -> Embedded:
-    plain = resized(data, SIZE_PX).images
-    states = np.stack(
-        [embed_images(model, in_state(plain, s), NORMALISATION) for s in STATES]
-    )
-    larger = resized(data, fold.recipe.source_px).images[rows]
-    rng = np.random.default_rng([_seed(fold), 2])
+    states = embed_states(model, data)
     views = np.zeros((fold.recipe.views, *states[0].shape), np.float32)
-    for view in views:
-        shown = altered(larger, SIZE_PX, rng, fold.recipe.ranges.ordinary())
-        view[rows] = embed_images(model, shown.images, NORMALISATION)
+    views[:, rows] = embed_views(model, data, fold.recipe, seed=_seed(fold), rows=rows)
     return Embedded(states=states, views=views)

@@ -25,3 +25,16 @@ def fit_linear(
     count, _, width = views.shape
     head = LogisticRegression(C=PENALTY, class_weight="balanced", max_iter=2000)
     return head.fit(views.reshape(-1, width), np.tile(labels, count))
+
+
+def fit_ordinary(states: NDArray[np.float32]) -> LogisticRegression:
+    """Return a head that tells images as they should be from those in wrong states.
+
+    Parameters
+    ----------
+    states
+        (S, N, D); the first state is the one that images should be in.
+    """
+    ordinary = np.zeros(states.shape[:2], np.int8)
+    ordinary[0] = 1
+    return fit_linear(states.reshape(1, -1, states.shape[2]), ordinary.ravel())

@@ -4,7 +4,6 @@ Everything follows from the images, the seed and the recipe: on one machine, wit
 torch and one number of threads, the weights come out the same to the bit.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -12,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.chest.lessons import lessons, rephrasings
-from workers.chest.radiographs import Radiographs
+from workers.chest.radiographs import Radiographs, resized
 from workers.chest.recipe import NORMALISATION, SIZE_PX, Recipe, model_config
 from workers.encoder import read_config
 from workers.medimageinsight import MedImageInsight, Tokenizer, load
 from workers.medimageinsight.training import Lessons, Plan, Progress, train
 from workers.medimageinsight.vision import VisionTower
 from workers.pack import locate, open_pack
-from workers.resample import bicubic
 
 TOKENIZER = Path(__file__).parents[1] / "packs" / "chest" / "tokenizer"
 
@@ -53,13 +51,6 @@ def train_encoder(
         _plan(recipe, len(rows), seed),
         normalisation=NORMALISATION,
         progress=progress,
-    )
-
-
-def resized(data: Radiographs, size: int) -> Radiographs:
-    """Return the radiographs at `size` pixels a side, as a policy's resize does it."""
-    return replace(
-        data, images=np.stack([bicubic(image, size) for image in data.images])
     )
 
 

@@ -8,7 +8,7 @@ anywhere.
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,7 @@ from workers.decode import Decoded
 from workers.facts import Rescale
 from workers.policy import Preprocessing
 from workers.preprocess import intensities
+from workers.resample import bicubic
 
 COLUMNS: Final = ("file", "patient", "labels", "sex", "age", "view")
 NO_FINDING: Final = "No Finding"
@@ -98,6 +99,13 @@ def read_radiographs(folder: Path, policy: Preprocessing) -> Radiographs:
         findings=tuple(
             frozenset(row["labels"].split("|")) - {NO_FINDING} for row in rows
         ),
+    )
+
+
+def resized(data: Radiographs, size: int) -> Radiographs:
+    """Return the radiographs at `size` pixels a side, as a policy's resize does it."""
+    return replace(
+        data, images=np.stack([bicubic(image, size) for image in data.images])
     )
 
 

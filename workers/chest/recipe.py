@@ -42,13 +42,13 @@ class Recipe:
         The weights depend on it in their last bits.
     """
 
-    epochs: int = 80
+    epochs: int = 150
     batch: int = 16
     source_px: int = 120
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.1
     warmup: int = 100
-    averaged: float = 0.995
+    averaged: float = 0.998
     text_steps: int = 150
     texts: int = 40
     views: int = 8
@@ -66,7 +66,7 @@ def model_config(vocabulary: int) -> Config:
             heads=(1, 2, 4, 8),
             groups=(1, 2, 4, 8),
             window=6,
-            drop_path=0.05,
+            drop_path=0.1,
         ),
         text=TextConfig(
             vocabulary=vocabulary, context=77, width=128, heads=4, layers=2

@@ -13,7 +13,7 @@ from workers.chest import (
     read_radiographs,
     train_encoder,
 )
-from workers.chest.folding import outer_folds
+from workers.chest.folding import Fold, key_of, learn_fold, outer_folds
 from workers.chest.recipe import POLICY
 
 SHORT = Recipe(epochs=1, batch=4, text_steps=2, texts=4, views=1, source_px=100)
@@ -33,29 +33,36 @@ def test_folds_are_learned_once_and_the_pack_opens(
 ) -> None:
     """Every image gets a score from other patients; a second run only reads."""
     told: list[tuple[str, int, int]] = []
-    found = cross_validate(
-        folder, 0, 2, cache=tmp_path / "cache", recipe=SHORT,
-        progress=lambda *said: told.append(said),
-    )  # fmt: skip
-    again = cross_validate(
-        folder, 0, 2, cache=tmp_path / "cache", recipe=SHORT,
-        progress=lambda *said: told.append(said),
-    )  # fmt: skip
-    assert [done for _, done, _ in told] == [0, 1, 2, 2]
-    assert np.isfinite(found.scores).all()
-    assert np.isfinite(found.states).all()
-    assert np.array_equal(found.scores, again.scores)
+    data = read_radiographs(folder, POLICY)
+    cache = tmp_path / key_of(data, 0, 2, SHORT)
+    cache.mkdir()
+    learn_fold(
+        Fold(number=1, folds=2, folder=folder, seed=0, recipe=SHORT, cache=cache)
+    )
+    first, second = (
+        cross_validate(
+            folder,
+            0,
+            2,
+            cache=tmp_path,
+            recipe=SHORT,
+            progress=lambda *said: told.append(said),
+        )
+        for _ in range(2)
+    )
+    assert [done for _, done, _ in told] == [1, 2, 2]
+    assert np.isfinite(first.scores).all()
+    assert np.isfinite(first.states).all()
+    assert np.array_equal(first.scores, second.scores)
     pack = build(
-        tmp_path / "pack",
-        read_radiographs(folder, POLICY),
-        found,
-        SHORT,
-        seed=0,
-        progress=lambda *_: None,
+        tmp_path / "pack", data, first, SHORT, seed=0, progress=lambda *_: None
     )
     assert [finding.key for finding in pack.findings] == [
-        "sex", "view", "orientation", "pneumonia",
-    ]  # fmt: skip
+        "sex",
+        "view",
+        "orientation",
+        "pneumonia",
+    ]
 
 
 def test_an_encoder_sees_the_chosen_rows_alone(folder: Path) -> None:
