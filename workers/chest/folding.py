@@ -82,7 +82,7 @@ def learn_fold(fold: Fold, progress: Progress = lambda *_: None) -> None:
         save_half(model, partial)
         partial.rename(fold.weights)
     if not fold.embedded.exists():
-        found = _embedded(fold, _model(fold.weights), data, rows)
+        found = _embedded(fold, _model(fold.weights, fold.recipe), data, rows)
         partial = fold.embedded.with_suffix(".partial")
         save_file({"states": found.states, "views": found.views}, partial)
         partial.rename(fold.embedded)
@@ -101,7 +101,7 @@ def outer_folds(data: Radiographs, folds: int, seed: int) -> NDArray[np.int8]:
 
 def key_of(data: Radiographs, seed: int, folds: int, recipe: Recipe) -> str:
     """Return a name for all that trained folds depend on."""
-    sizes = asdict(model_config(_vocabulary()))
+    sizes = asdict(model_config(_vocabulary(), recipe))
     stated = {"seed": seed, "folds": folds, "recipe": asdict(recipe), "sizes": sizes}
     digest = hashlib.sha256(json.dumps(stated, sort_keys=True).encode())
     digest.update(POLICY.digest.encode())
@@ -118,8 +118,8 @@ def _vocabulary() -> int:
     return Tokenizer.load(TOKENIZER).vocabulary
 
 
-def _model(path: Path) -> MedImageInsight:
-    config = model_config(_vocabulary())
+def _model(path: Path, recipe: Recipe) -> MedImageInsight:
+    config = model_config(_vocabulary(), recipe)
     with path.open("rb") as file:
         digest = file_digest(file, "sha256").hexdigest()
     return load(path, config=config, sha256=digest)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-PENALTY: Final = 1.0
+PENALTY: Final = 10.0
 """Inverse strength; embeddings have length one."""
 
 

@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.chest.lessons import lessons, rephrasings
+from workers.chest.lessons import Lesson, lessons, rephrasings
 from workers.chest.radiographs import Radiographs, resized
 from workers.chest.recipe import NORMALISATION, SIZE_PX, Recipe, model_config
 from workers.encoder import read_config
@@ -32,16 +32,15 @@ def train_encoder(
 ) -> MedImageInsight:
     """Return a model that has seen the images in `rows`, and no others."""
     tokenizer = Tokenizer.load(TOKENIZER)
-    learned = lessons(
-        resized(data, recipe.source_px),
-        rows,
+    lesson = Lesson(
         size=SIZE_PX,
         count=recipe.batch,
-        seed=seed,
         ranges=recipe.ranges,
+        mixed=recipe.mixed,
     )
+    learned = lessons(resized(data, recipe.source_px), rows, lesson, seed=seed)
     return train(
-        model_config(tokenizer.vocabulary),
+        model_config(tokenizer.vocabulary, recipe),
         tokenizer,
         Lessons(
             batches=learned,

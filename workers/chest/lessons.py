@@ -6,6 +6,7 @@ patient: it is left out of those topics.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -34,27 +35,51 @@ Values = NDArray[np.int64]
 """(B,) value of a topic for each image; -1 where nothing is said."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """How batches are made.
+
+    Parameters
+    ----------
+    size
+        Of the images that are learned from, pixels.
+    count
+        Images in a batch.
+    mixed
+        How often a batch is blended with itself in another order (Zhang et al., mixup,
+        ICLR 2018): each image then goes with the texts of both, by their shares.
+    blend
+        Both parameters of the beta distribution of a share.
+    """
+
+    size: int
+    count: int
+    ranges: Ranges
+    mixed: float = 0.0
+    blend: float = 0.4
+
+
 def lessons(
-    data: Radiographs,
-    rows: NDArray[np.int64],
-    *,
-    size: int,
-    count: int,
-    seed: int,
-    ranges: Ranges,
+    data: Radiographs, rows: NDArray[np.int64], lesson: Lesson, *, seed: int
 ) -> Iterator[Batch]:
-    """Yield batches of `count` of the images in `rows`, for ever.
+    """Yield batches of the images in `rows`, for ever.
 
     Every image comes once before any comes a second time.
     """
     rng = np.random.default_rng(seed)
     said = _patient_topics(data)
+    count = lesson.count
     while True:
         order = rng.permutation(rows)
         for at in range(0, len(order) - count + 1, count):
             chosen = order[at : at + count]
-            shown = altered(data.images[chosen], size, rng, ranges)
-            yield _batch(shown, {key: said[key][chosen] for key in said}, rng)
+            shown = altered(data.images[chosen], lesson.size, rng, lesson.ranges)
+            values = _true_values(shown, {key: said[key][chosen] for key in said})
+            if lesson.mixed and rng.random() < lesson.mixed:
+                yield _mixed(shown.images, values, rng, lesson.blend)
+            else:
+                pairings = _pairings(values, 1.0, rng)
+                yield Batch(images=shown.images, pairings=pairings)
 
 
 def rephrasings(*, count: int, seed: int) -> Iterator[Rephrasing]:
@@ -83,27 +108,51 @@ def _patient_topics(data: Radiographs) -> dict[str, Values]:
     }
 
 
-def _batch(
-    shown: Altered, patient: Mapping[str, Values], rng: np.random.Generator
-) -> Batch:
+def _true_values(shown: Altered, patient: Mapping[str, Values]) -> dict[str, Values]:
+    """Return what is true of each altered image, by topic."""
     ordinary = (shown.turns == 0) & ~shown.inverted
     values = {
         key: np.where(ordinary, value, _LEFT_OUT) for key, value in patient.items()
     }
-    values |= {
+    return values | {
         "turn": shown.turns,
         "sides": np.where(ordinary, shown.mirrored, _LEFT_OUT),
         "grey": shown.inverted.astype(np.int64),
     }
-    pairings = [
-        _pairing(topic, value, rng)
+
+
+def _mixed(
+    images: NDArray[np.uint8],
+    values: Mapping[str, Values],
+    rng: np.random.Generator,
+    blend: float,
+) -> Batch:
+    """Return a batch blended with itself: what is said of both counts by its share."""
+    share = float(rng.beta(blend, blend))
+    other = rng.permutation(len(images))
+    blended = share * images.astype(np.float32) + (1 - share) * images[other]
+    theirs = {key: value[other] for key, value in values.items()}
+    return Batch(
+        images=blended.round().astype(np.uint8),
+        # twice as many pairings of half the weight: the loss is their mean
+        pairings=_pairings(values, 2 * share, rng)
+        + _pairings(theirs, 2 * (1 - share), rng),
+    )
+
+
+def _pairings(
+    values: Mapping[str, Values], share: float, rng: np.random.Generator
+) -> tuple[Pairing, ...]:
+    return tuple(
+        _pairing(topic, value, share, rng)
         for topic, value in values.items()
         if (value >= 0).any()
-    ]
-    return Batch(images=shown.images, pairings=tuple(pairings))
+    )
 
 
-def _pairing(topic: str, values: Values, rng: np.random.Generator) -> Pairing:
+def _pairing(
+    topic: str, values: Values, share: float, rng: np.random.Generator
+) -> Pairing:
     wordings = [
         [text(rng, topic, value) for _ in range(_WORDINGS)]
         for value in range(len(TOPICS[topic]))
@@ -114,5 +163,5 @@ def _pairing(topic: str, values: Values, rng: np.random.Generator) -> Pairing:
     return Pairing(
         texts=texts,
         labels=np.where(values >= 0, values + 1, _LEFT_OUT),
-        weight=WEIGHTS[topic],
+        weight=WEIGHTS[topic] * share,
     )

@@ -32,12 +32,16 @@ class Recipe:
         Passes over the images that are learned from, and images in a batch.
     source_px
         What images are brought to before they are altered.
+    mixed
+        How often a batch is blended with itself.
     text_steps, texts
         Batches of texts alone that come first, and pairs of texts in one.
     views
         Altered views of each image that the heads are fitted on.
     pretrained
         The pack whose image tower is started from; empty starts from scratch.
+    dims
+        Channels of the image tower's stages.
     threads
         The weights depend on it in their last bits.
     """
@@ -49,19 +53,21 @@ class Recipe:
     weight_decay: float = 0.1
     warmup: int = 100
     averaged: float = 0.998
+    mixed: float = 0.0
     text_steps: int = 150
     texts: int = 40
     views: int = 8
     pretrained: str = "phantoms"
+    dims: tuple[int, int, int, int] = (16, 32, 96, 192)
     threads: int = 1
     ranges: Ranges = field(default_factory=Ranges)
 
 
-def model_config(vocabulary: int) -> Config:
-    """Return the sizes of the chest model: the phantoms' image tower, a text tower."""
+def model_config(vocabulary: int, recipe: Recipe) -> Config:
+    """Return the sizes of the chest model."""
     return Config(
         vision=VisionConfig(
-            dims=(16, 32, 96, 192),
+            dims=recipe.dims,
             depths=(1, 1, 2, 1),
             heads=(1, 2, 4, 8),
             groups=(1, 2, 4, 8),
