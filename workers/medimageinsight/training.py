@@ -2,7 +2,8 @@
 
 The loop sees pairings, not data sets: for a batch of images, each `Pairing` says
 which text goes with which image and which of them belong together. Several pairings
-of one batch share the image tower's pass; their losses are added with equal weight.
+of one batch share the image tower's pass; the loss is the mean of theirs, each times
+its weight.
 
 Optimiser as the official configuration has it: AdamW without decay on biases, norms,
 depth-wise convolutions, embeddings and the logit scale; linear warm-up, cosine decay,
@@ -43,11 +44,14 @@ class Pairing:
     texts
         One per image; equal texts are encoded once.
     labels
-        (B,) int64, as `unicl_loss` takes them.
+        (B,) int64, as `unicl_loss` takes them; not all of them negative.
+    weight
+        Of this pairing's loss.
     """
 
     texts: tuple[str, ...]
     labels: NDArray[np.int64]
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -113,10 +117,18 @@ class Normalisation:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Lessons:
-    """What is learned from: images with texts, and before that texts alone."""
+    """What is learned from: images with texts, and before that texts alone.
+
+    Parameters
+    ----------
+    tower
+        An image tower of the same sizes whose weights are started from; None starts
+        from scratch.
+    """
 
     batches: Iterable[Batch]
     rephrasings: Iterable[Rephrasing] = ()
+    tower: VisionTower | None = None
 
 
 def train(
@@ -128,7 +140,7 @@ def train(
     normalisation: Normalisation,
     progress: Progress,
 ) -> MedImageInsight:
-    """Return a model, in evaluation mode, trained from scratch on `lessons`.
+    """Return a model, in evaluation mode, trained on `lessons`.
 
     Two runs with equal arguments on one machine, with one number of threads, give
     the same weights to the bit.
@@ -148,6 +160,8 @@ def _trained(
     torch.manual_seed(plan.seed)
     model = MedImageInsight(config).train()
     torch.nn.init.constant_(model.logit_scale, plan.logit_scale)
+    if lessons.tower is not None:
+        model.image_encoder.load_state_dict(lessons.tower.state_dict())
     _learn_texts(model, tokenizer, lessons.rephrasings, plan)
     average = torch.optim.swa_utils.AveragedModel(
         model,
@@ -286,7 +300,8 @@ def _loss(
         )
         for pairing in batch.pairings
     ]
-    return torch.stack(losses).mean()
+    weights = torch.tensor([pairing.weight for pairing in batch.pairings])
+    return (torch.stack(losses) * weights).mean()
 
 
 def _pixels(images: NDArray[np.uint8], normalisation: Normalisation) -> Tensor:

@@ -1,0 +1,1 @@
+"""The chest pack's files: a small model of real chest radiographs, for demonstration only."""
