@@ -1,5 +1,6 @@
 """How an instance was taken, as the ledger keeps it: JSON beside its version."""
 
+import json
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -10,8 +11,12 @@ _EXAM = TypeAdapter(Exam)
 
 
 def exam_json(exam: Exam) -> str:
-    """Return what is stored of an exam: what is known of it."""
-    return _EXAM.dump_json(exam, exclude_defaults=True).decode()
+    """Return what is stored of an exam: what is known of it.
+
+    It may hold what no database can; the column leaves that out.
+    """
+    known = _EXAM.dump_python(exam, exclude_defaults=True)
+    return json.dumps(known, ensure_ascii=False)
 
 
 def exam_of_row(row: Any) -> Exam:

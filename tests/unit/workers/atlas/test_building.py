@@ -278,10 +278,11 @@ def test_a_link_file_of_another_atlas_is_refused(tmp_path: Path, folder: Path) -
 
 def test_vectors_are_mapped_not_read(folder: Path) -> None:
     """Processes share the pages: the files are part of the address space."""
-    opened(folder)
+    held = opened(folder)
     maps = Path("/proc/self/maps").read_text()
     assert str(folder / VECTORS) in maps
     assert str(folder / CODES) in maps
+    assert held.manifest.name  # held until here: what is let go is unmapped
 
 
 def linked(folder: Path) -> dict[str, dict[str, str]]:

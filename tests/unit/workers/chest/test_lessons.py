@@ -8,7 +8,7 @@ import numpy as np
 from workers.chest import read_radiographs
 from workers.chest.altering import Ranges
 from workers.chest.learning import TOKENIZER
-from workers.chest.lessons import WEIGHTS, lessons, rephrasings
+from workers.chest.lessons import WEIGHTS, Lesson, lessons, rephrasings
 from workers.chest.recipe import POLICY
 from workers.chest.texts import TOPICS, text
 from workers.medimageinsight import Tokenizer
@@ -18,7 +18,8 @@ def test_each_batch_is_paired_once_for_every_topic(folder: Path) -> None:
     """With texts of the value that the label stands for."""
     data = read_radiographs(folder, POLICY)
     ranges = Ranges(turned=0, inverted=0)
-    batch = next(lessons(data, np.arange(24), size=32, count=24, seed=0, ranges=ranges))
+    lesson = Lesson(size=32, count=24, ranges=ranges)
+    batch = next(lessons(data, np.arange(24), lesson, seed=0))
     assert [pairing.weight for pairing in batch.pairings] == list(WEIGHTS.values())
     assert set(WEIGHTS) == set(TOPICS)
     for topic, pairing in zip(WEIGHTS, batch.pairings, strict=True):
@@ -30,9 +31,8 @@ def test_each_batch_is_paired_once_for_every_topic(folder: Path) -> None:
 def test_turned_images_say_nothing_of_their_patients(folder: Path) -> None:
     """They are left out of all that the table says."""
     data = read_radiographs(folder, POLICY)
-    made = lessons(
-        data, np.arange(24), size=32, count=24, seed=0, ranges=Ranges(turned=0.5)
-    )
+    lesson = Lesson(size=32, count=24, ranges=Ranges(turned=0.5))
+    made = lessons(data, np.arange(24), lesson, seed=0)
     for batch in islice(made, 3):
         pairings = dict(zip(WEIGHTS, batch.pairings, strict=True))
         turned = pairings["turn"].labels > 1
@@ -48,7 +48,7 @@ def test_only_the_chosen_rows_are_learned_from(folder: Path) -> None:
         covered=0, noise=0, mirrored=0, turned=0, inverted=0,
     )  # fmt: skip
     rows = np.array([1, 4, 7, 9])
-    made = lessons(data, rows, size=48, count=2, seed=0, ranges=still)
+    made = lessons(data, rows, Lesson(size=48, count=2, ranges=still), seed=0)
     seen = np.concatenate([batch.images for batch in islice(made, 2)])
     found = [
         int(np.abs(data.images.astype(int) - image).mean(axis=(1, 2)).argmin())
