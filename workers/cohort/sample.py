@@ -53,7 +53,7 @@ def draw(
         raise Permanent(
             f"there is no drawn {finding}: it is one of {', '.join(CHEST_KINDS[1:])}"
         )
-    rows = []
+    rows: list[list[str | int]] = []
     for number in range(patients):
         kind = finding if number % 2 else CHEST_KINDS[0]
         who = _chest(kind, seed, 2 * number).patient
