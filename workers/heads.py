@@ -5,7 +5,7 @@ are read with the pack (`workers.trained`); those of prompts are made here, of t
 are embedded once. A score is raw: what makes a probability of it is not known here.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
@@ -17,6 +17,7 @@ from scipy.special import erf, logsumexp
 from workers.calibration import logit, sigmoid
 from workers.headspecs import MixtureHead, asks_prompts
 from workers.labels import LabelWeights, ensemble, label_weights
+from workers.neighbours import blocks, nearest
 from workers.pack import Pack
 from workers.trained import (
     Fitted,
@@ -35,9 +36,6 @@ Scores = NDArray[np.float64]
 
 NORM_EPS = 1e-5
 """Of torch's LayerNorm."""
-
-_BLOCK = 1024
-"""Frames at a time that are compared with every reference: bounds the memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -191,7 +189,7 @@ def _decision(head: SvmWeights, vectors: Numbers) -> Scores:
     """Return the decision function of the support vector machine."""
     lengths = (head.support**2).sum(axis=1)
     parts = []
-    for block in _blocks(vectors):
+    for block in blocks(vectors):
         x = (block - head.mean) / head.scale
         squares = (x**2).sum(axis=1)[:, None] + lengths - 2.0 * (x @ head.support.T)
         kernel = np.exp(-head.gamma * np.maximum(squares, 0.0))
@@ -209,17 +207,13 @@ def _share_of_neighbours(head: KnnWeights, vectors: Embeddings) -> Scores:
     weights = np.where(head.present, present, absent)
     references = head.embeddings.astype(np.float64)
     parts = []
-    for block in _blocks(vectors.astype(np.float64)):
+    for block in blocks(vectors.astype(np.float64)):
         logits = head.temperature * (block @ references.T)
-        nearest = np.argsort(-logits, axis=1, kind="stable")[:, : head.k]
-        found = np.take_along_axis(logits, nearest, axis=1)
-        powers = np.exp(found - found[:, :1]) * weights[nearest]
-        parts.append((powers * head.present[nearest]).sum(axis=1) / powers.sum(axis=1))
+        near = nearest(logits, head.k)
+        found = np.take_along_axis(logits, near, axis=1)
+        powers = np.exp(found - found[:, :1]) * weights[near]
+        parts.append((powers * head.present[near]).sum(axis=1) / powers.sum(axis=1))
     return np.concatenate(parts)
-
-
-def _blocks(vectors: Numbers) -> Iterator[Numbers]:
-    yield from np.array_split(vectors, max(1, -(-len(vectors) // _BLOCK)))
 
 
 def _gelu(x: Numbers) -> Numbers:

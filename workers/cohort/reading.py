@@ -8,8 +8,7 @@ read whole and checked as columns; what is wrong is said once, with its line.
 
 import csv
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 from itertools import islice
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from dicom_node.errors import Permanent
 from dicom_node.files import write_durably
+from workers.cohort.columns import Coded, columns
 from workers.cohort.table import Cohort, Role, Truth, UnitKind
 
 Column = Literal["patient", "study", "unit", "finding", "source", "role"]
@@ -31,7 +31,6 @@ _NAMED: tuple[Column, ...] = ("patient", "study", "unit", "finding", "source", "
 _UNITS: tuple[UnitKind, ...] = ("sop_instance_uid", "series_uid")
 _NEEDED = ("patient", "study", "finding", "label")
 _OPTIONAL = ("value", "source", "role")
-_CHUNK = 1 << 12
 _NO_LABEL, _NO_VALUE = -3, math.inf
 """What stands for a label or a value that cannot be read."""
 _LABELS = {
@@ -102,46 +101,31 @@ def _line(cohort: Cohort, unit: int, column: int) -> list[str]:
     ]
 
 
-class _Numbers(defaultdict[str, int]):
-    """A number for each distinct name, in order of appearance."""
-
-    def __missing__(self, name: str) -> int:
-        self[name] = number = len(self)
-        return number
-
-
 @dataclass(slots=True, kw_only=True)
 class _Rows:
     """A table as columns of numbers, row by row as in the file."""
 
     path: Path
     unit_kind: UnitKind = "sop_instance_uid"
-    names: dict[Column, _Numbers] = field(
-        default_factory=lambda: {name: _Numbers() for name in _NAMED}
-    )
+    names: dict[Column, dict[str, int]] = field(default_factory=dict)
     codes: dict[Column, NDArray[np.int32]] = field(default_factory=dict)
     labels: NDArray[np.int8] = field(default_factory=lambda: np.empty(0, np.int8))
     values: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     def read(self, lines: Iterator[list[str]]) -> None:
-        """Take the rows in, chunk by chunk, and check each by itself."""
+        """Take the rows in, and check what each text says by itself."""
         where = self._header(next(lines, []))
-        codes: dict[Column, list[NDArray[np.int32]]] = {name: [] for name in _NAMED}
-        labels, values, done = [], [], 0
-        filled = filter(None, lines)
-        while chunk := list(islice(filled, _CHUNK)):
-            self._check_widths(chunk, done, len(where))
-            columns = dict(zip(where, zip(*chunk, strict=True), strict=True))
-            for name in _NAMED:
-                codes[name].append(self._numbered(name, columns, len(chunk)))
-            labels.append(_labels(columns["label"]))
-            values.append(_values(columns.get("value"), len(chunk)))
-            done += len(chunk)
-        if not done:
+        found = columns(self.path, lines, where, self.refuse)
+        label = found["label"]
+        if not label.codes.size:
             raise Permanent(f"{self.path}: holds no label")
-        for name, parts in codes.items():
-            self._trim(name, np.concatenate(parts))
-        self.labels, self.values = np.concatenate(labels), np.concatenate(values)
+        nothing = Coded(texts=[""], codes=np.zeros_like(label.codes))
+        for name in _NAMED:
+            self._take(name, found.get(name, nothing))
+        words = [_LABELS.get(t.strip().casefold(), _NO_LABEL) for t in label.texts]
+        self.labels = np.array(words, np.int8)[label.codes]
+        value = found.get("value", nothing)
+        self.values = np.array([_value(text) for text in value.texts])[value.codes]
 
     def refuse(self, row: int, reason: str) -> NoReturn:
         """Raise what is wrong with a row, with its line in the file."""
@@ -164,41 +148,16 @@ class _Rows:
         self.unit_kind = units[0]
         return ["unit" if name == units[0] else name for name in names]
 
-    def _check_widths(self, chunk: list[list[str]], done: int, width: int) -> None:
-        if set(map(len, chunk)) != {width}:
-            row = next(i for i, line in enumerate(chunk) if len(line) != width)
-            self.refuse(
-                done + row, f"has {len(chunk[row])} columns, and the header has {width}"
-            )
-
-    def _numbered(
-        self, name: Column, columns: dict[str, tuple[str, ...]], count: int
-    ) -> NDArray[np.int32]:
-        texts: Iterable[str] = columns.get(name) or [""] * count
-        return np.fromiter(map(self.names[name].__getitem__, texts), np.int32, count)
-
-    def _trim(self, name: Column, codes: NDArray[np.int32]) -> None:
+    def _take(self, name: Column, column: Coded) -> None:
         """Keep names and their numbers, without the blanks around them."""
-        trimmed = _Numbers()
-        numbers = [trimmed[text.strip()] for text in self.names[name]]
+        trimmed: dict[str, int] = {}
+        numbers = [trimmed.setdefault(t.strip(), len(trimmed)) for t in column.texts]
         self.names[name] = trimmed
-        self.codes[name] = np.array(numbers, dtype=np.int32)[codes]
-
-
-def _labels(texts: Sequence[str]) -> NDArray[np.int8]:
-    known = {text: _LABELS.get(text.strip().casefold(), _NO_LABEL) for text in {*texts}}
-    return np.fromiter(map(known.__getitem__, texts), np.int8, len(texts))
-
-
-def _values(texts: Sequence[str] | None, count: int) -> NDArray[np.float64]:
-    """Return numbers; NaN where there is none, infinity where it is not one."""
-    if texts is None:
-        return np.full(count, np.nan)
-    known = {text: _value(text) for text in {*texts}}
-    return np.fromiter(map(known.__getitem__, texts), np.float64, count)
+        self.codes[name] = np.array(numbers, dtype=np.int32)[column.codes]
 
 
 def _value(text: str) -> float:
+    """Return a number; NaN where there is none, infinity where it is not one."""
     if not text.strip():
         return math.nan
     try:

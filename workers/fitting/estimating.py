@@ -21,7 +21,7 @@ from workers.fitting.choosing import Plan
 from workers.fitting.packing import Identity
 from workers.fitting.samples import Floats, Mask
 from workers.measures import Estimate, mae
-from workers.neighbours import References, nearby
+from workers.neighbours import Ranked, References, ranked, weighted
 from workers.pack import Pack
 from workers.placing import Progress, in_one_piece
 
@@ -41,6 +41,7 @@ GRID = tuple(
     for values in (1, 3, 10)
     for temperature in (30.0, 100.0)
 )
+_MOST = max(by.k for by in GRID)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,16 +85,24 @@ class Quantities:
     patient: NDArray[np.int32]
     truth: Floats
 
-    def estimated(self, train: Mask, test: Mask, by: Neighbourhood) -> Floats:
-        """Return the values of the studies in `test`, by neighbours in `train`, (S,)."""
+    def ranked(self, train: Mask, test: Mask) -> Ranked:
+        """Return the items of the studies `train` that are nearest to those of `test`."""
         rows = train[self.study]
         references = References(
             embeddings=self.vectors[rows], values=self.values[rows].astype(np.float32)
         )
+        return ranked(references, self.vectors[test[self.study]], k=_MOST)
+
+    def estimated(self, near: Ranked, test: Mask, by: Neighbourhood) -> Floats:
+        """Return the values of the studies in `test`, (S,), by what is near; else NaN.
+
+        Each item of a study has the same say, as `workers.neighbours.nearby` has it.
+        """
+        study = self.study[test[self.study]]
+        means, _ = weighted(near, **asdict(by))
         found = np.full(len(test), np.nan)
-        for study in np.flatnonzero(test).tolist():
-            items = self.vectors[self.study == study]
-            found[study] = nearby(references, items, **asdict(by)).value
+        sums = np.bincount(study, means, minlength=len(test))
+        found[test] = sums[test] / np.bincount(study, minlength=len(test))[test]
         return found
 
 
@@ -168,8 +177,8 @@ def judged(
     for number in range(plan.outer):
         inside = outer == number
         choices.append(_choose(some, ~inside, plan))
-        scored = some.estimated(~inside, inside, choices[-1])
-        found[inside] = scored[inside]
+        near = some.ranked(~inside, inside)
+        found[inside] = some.estimated(near, inside, choices[-1])[inside]
         progress("estimating", number + 1, plan.outer + 1)
     chosen = _choose(some, everything, plan)
     progress("estimating", plan.outer + 1, plan.outer + 1)
@@ -188,8 +197,9 @@ def _choose(some: Quantities, studies: Mask, plan: Plan) -> Neighbourhood:
     errors = np.zeros(len(GRID))
     for number in range(plan.inner):
         inside = inner == number
+        near = some.ranked(studies & ~inside, inside)
         for place, by in enumerate(GRID):
-            found = some.estimated(studies & ~inside, inside, by)
+            found = some.estimated(near, inside, by)
             errors[place] += np.abs(found - some.truth)[inside].sum()
     return GRID[int(errors.argmin())]
 

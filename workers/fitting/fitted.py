@@ -1,7 +1,7 @@
 """A head that was fitted: its numbers as a pack keeps them, and the scores it gives.
 
-The layout of the tensors is that of `workers.headspecs`. Scores lie in [0, 1] and are
-those that the pack will give.
+Nothing is computed here: the numbers are read as those of a pack are
+(`workers.trained`), and the scores are the runtime's (`workers.heads`).
 """
 
 from collections.abc import Mapping
@@ -10,18 +10,31 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import erf
 
-from workers.calibration import sigmoid
-from workers.heads import ZeroShotWeights, score_frames
+from workers.heads import (
+    AnyHead,
+    Embeddings,
+    MixtureWeights,
+    Scores,
+    ZeroShotWeights,
+    score_frames,
+)
+from workers.headspecs import (
+    Head,
+    KnnHead,
+    LinearHead,
+    MixtureHead,
+    MlpHead,
+    SvmHead,
+    ZeroShotHead,
+    fitted_part,
+)
+from workers.trained import fitted
 
 Kind = Literal["linear", "mlp", "svm", "knn", "zero-shot", "mixture"]
-Vectors = NDArray[np.float32]
-Scores = NDArray[np.float64]
 
-_BLOCK = 2048
-"""Items that are compared with all references at once."""
-_EPSILON = 1e-5
+_SHARED = "embeddings"
+"""The tensor that heads of one file have in common."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -31,8 +44,8 @@ class Fitted:
     Parameters
     ----------
     tensors
-        By the part of their names after the head's key. Of neighbours, ``embeddings``
-        has no key: heads share it.
+        By the part of their names after the head's key, see `workers.headspecs`. Of
+        neighbours, ``embeddings`` has no key.
     options
         Of its spec: k, temperature, class weights; the text's weight of a mixture,
         whose other numbers are those of its neighbours.
@@ -45,83 +58,49 @@ class Fitted:
     options: Mapping[str, Any] = field(default_factory=dict)
     prompts: ZeroShotWeights | None = None
 
-    def scores(self, vectors: Vectors) -> Scores:
-        """Return the score of each item (N,), in [0, 1]."""
-        return _SCORES[self.kind](self, vectors.astype(np.float64))
+    def scores(self, vectors: Embeddings) -> Scores:
+        """Return the score of each item (N, D), in [0, 1]: the runtime's."""
+        return score_frames(self._weights(vectors.shape[1]), vectors)
 
+    def spec(self, *, file: str, key: str) -> Head:
+        """Return it as a pack has it, whose numbers lie in `file`."""
+        if self.kind == "zero-shot":
+            return ZeroShotHead()
+        if self.kind == "linear":
+            return LinearHead(weights=file, key=key)
+        if self.kind == "svm":
+            return SvmHead(weights=file, key=key)
+        if self.kind == "mlp":
+            return MlpHead(weights=file, key=key)
+        options = dict(self.options)
+        text_weight = options.pop("text_weight", None)
+        neighbours = KnnHead(references=file, key=key, **options)
+        if text_weight is None:
+            return neighbours
+        return MixtureHead(text_weight=text_weight, parts=(ZeroShotHead(), neighbours))
 
-def _linear(head: Fitted, rows: Scores) -> Scores:
-    return sigmoid(rows @ head.tensors["weight"] + head.tensors["bias"])
+    def named(self, key: str) -> dict[str, NDArray[Any]]:
+        """Return the tensors under the names that they have in a pack's file."""
+        return {
+            part if part == _SHARED else f"{key}.{part}": np.ascontiguousarray(values)
+            for part, values in self.tensors.items()
+        }
 
-
-def _svm(head: Fitted, rows: Scores) -> Scores:
-    support, gamma = head.tensors["support"], float(head.tensors["gamma"][0])
-    scaled = (rows - head.tensors["mean"]) / head.tensors["scale"]
-    squares = (scaled**2).sum(axis=1)[:, None] + (support**2).sum(axis=1)
-    distances = np.maximum(squares - 2 * scaled @ support.T, 0.0)
-    kernel = np.exp(-gamma * distances)
-    return sigmoid(kernel @ head.tensors["dual"] + head.tensors["intercept"])
-
-
-def _knn(head: Fitted, rows: Scores) -> Scores:
-    """Return the weighted share of neighbours with the finding.
-
-    The softmax's sum cancels in the shares, so the largest cosine may be taken off.
-    """
-    references = head.tensors["embeddings"].astype(np.float64)
-    present = head.tensors["labels"] == 1
-    weight = np.array(head.options["class_weights"])[present.astype(int)]
-    k = min(int(head.options["k"]), len(references))
-    found = np.empty(len(rows))
-    for start in range(0, len(rows), _BLOCK):
-        cosines = rows[start : start + _BLOCK] @ references.T
-        nearest = np.argpartition(-cosines, k - 1, axis=1)[:, :k]
-        close = np.take_along_axis(cosines, nearest, axis=1)
-        powers = np.exp(head.options["temperature"] * (close - close.max(1)[:, None]))
-        powers *= weight[nearest]
-        found[start : start + _BLOCK] = (powers * present[nearest]).sum(1) / powers.sum(
-            1
+    def _weights(self, dimension: int) -> AnyHead:
+        """Return it as it is when a pack has been opened."""
+        key = "fitted"
+        spec = self.spec(file="what was fitted", key=key)
+        part = fitted_part(spec)
+        if part is None:
+            return self._text
+        other = fitted(part, self.named(key), dimension)
+        if not isinstance(spec, MixtureHead):
+            return other
+        return MixtureWeights(
+            text=self._text, other=other, text_weight=spec.text_weight
         )
-    return found
 
-
-def _mlp(head: Fitted, rows: Scores) -> Scores:
-    """Return the adapter's score; see `workers.fitting.adapter`."""
-    hidden = _gelu(_layer(head, "reduce", rows))
-    hidden = _layer(head, "project", hidden)
-    centred = hidden - hidden.mean(axis=1, keepdims=True)
-    spread = np.sqrt(centred.var(axis=1, keepdims=True) + _EPSILON)
-    hidden = centred / spread * head.tensors["norm.weight"] + head.tensors["norm.bias"]
-    hidden = _layer(head, "conv2", _gelu(_layer(head, "conv1", hidden)))
-    return sigmoid(_layer(head, "output", hidden)[:, 0])
-
-
-def _layer(head: Fitted, name: str, rows: Scores) -> Scores:
-    weight = head.tensors[f"{name}.weight"].astype(np.float64)
-    out: Scores = rows @ weight.T + head.tensors[f"{name}.bias"]
-    return out
-
-
-def _gelu(x: Scores) -> Scores:
-    out: Scores = 0.5 * x * (1 + erf(x / np.sqrt(2)))
-    return out
-
-
-def _zero_shot(head: Fitted, rows: Scores) -> Scores:
-    assert head.prompts is not None  # noqa: S101 - made with them
-    return score_frames(head.prompts, rows.astype(np.float32))
-
-
-def _mixture(head: Fitted, rows: Scores) -> Scores:
-    weight = float(head.options["text_weight"])
-    return (weight * _zero_shot(head, rows) + _knn(head, rows)) / (weight + 1)
-
-
-_SCORES = {
-    "linear": _linear,
-    "svm": _svm,
-    "knn": _knn,
-    "mlp": _mlp,
-    "zero-shot": _zero_shot,
-    "mixture": _mixture,
-}
+    @property
+    def _text(self) -> ZeroShotWeights:
+        assert self.prompts is not None  # noqa: S101 - made with them
+        return self.prompts

@@ -49,10 +49,12 @@ def _neighbours(training: Training, parameters: Mapping[str, Any]) -> Fitted:
     share = float(training.present.mean())
     balanced = parameters["classes"] == "balanced"
     weights = (0.5 / (1 - share), 0.5 / share) if balanced else (1.0, 1.0)
+    # of volumes they need not be: a mean of slices is shorter than one
+    lengths = np.linalg.norm(training.vectors, axis=1, keepdims=True)
     return Fitted(
         kind="knn",
         tensors={
-            "embeddings": training.vectors,
+            "embeddings": (training.vectors / lengths).astype(np.float32),
             "labels": training.present.astype(np.int8),
         },
         options={

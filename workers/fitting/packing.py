@@ -2,11 +2,10 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from safetensors.numpy import save_file
 
 from dicom_node.domain import Sha256
@@ -118,34 +117,8 @@ def _finding(made: Made, data: Sha256) -> dict[str, Any]:
 def _head(made: Made, folder: Path) -> Mapping[str, Any]:
     """Return the head's entry; its numbers are written into the folder."""
     head, key = made.head, made.asked.key
-    if head.kind == "zero-shot":
-        return {"kind": "zero-shot"}
     name = f"fitted-{re.sub(r'[^a-z0-9]+', '-', key.casefold())}.safetensors"
     (folder / name).unlink(missing_ok=True)  # a link to another pack's
-    shared = ("embeddings",)
-    tensors = {
-        part if part in shared else f"{key}.{part}": np.ascontiguousarray(values)
-        for part, values in head.tensors.items()
-    }
-    save_file(tensors, folder / name)
-    if head.kind in ("knn", "mixture"):
-        return _nearby(head, name, key)
-    return {"kind": head.kind, "weights": name, "key": key}
-
-
-def _nearby(head: Fitted, name: str, key: str) -> Mapping[str, Any]:
-    neighbours = {
-        "kind": "knn",
-        "references": name,
-        "key": key,
-        "k": head.options["k"],
-        "temperature": head.options["temperature"],
-        "class_weights": list(head.options["class_weights"]),
-    }
-    if head.kind == "knn":
-        return neighbours
-    return {
-        "kind": "mixture",
-        "text_weight": head.options["text_weight"],
-        "parts": [{"kind": "zero-shot"}, neighbours],
-    }
+    if head.tensors:
+        save_file(head.named(key), folder / name)
+    return asdict(head.spec(file=name, key=key))

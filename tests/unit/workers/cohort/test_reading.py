@@ -1,5 +1,7 @@
 """Tables of labels: read as columns, or refused in a sentence with the line."""
 
+import csv
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from dicom_node.errors import Permanent
 from tests.cohorts import drawn, labelled
 from workers.cohort import Role, Truth, read_cohort, write_cohort
+from workers.cohort.columns import Columns, columns_of, quick_columns
 
 
 def test_a_table_becomes_columns(tmp_path: Path) -> None:
@@ -160,3 +163,44 @@ def test_whatever_lies_in_a_table_the_answer_is_a_sentence(
         (tmp_path / "l.csv").write_bytes(start + content)
         with pytest.raises(Permanent):
             read_cohort(tmp_path / "l.csv")
+
+
+def rows_of(read: Columns) -> list[tuple[str, ...]]:
+    """Return the texts of each row."""
+    texts = [np.array(one.texts, object)[one.codes] for one in read.values()]
+    return list(zip(*(column.tolist() for column in texts), strict=True))
+
+
+CELLS = st.text(st.characters(codec="utf-8", exclude_characters='",\r\n\0'), max_size=3)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=20),
+    st.sampled_from(["\n", "\r\n", "\n\n"]),
+)
+def test_both_readers_agree(
+    tmp_path: Path, rows: list[tuple[str, str]], end: str
+) -> None:
+    """What pyarrow reads of a table without quotes is what Python reads."""
+    pytest.importorskip("pyarrow")
+    text = end.join(["a,b", *(",".join(row) for row in rows)]) + end
+    path = tmp_path / "t.csv"
+    path.write_bytes(text.encode("utf-8-sig"))
+    lines = csv.reader(StringIO(text, newline=""), strict=True)
+    next(lines)
+    expected = columns_of(lines, ["a", "b"], lambda *_: None)
+    found = quick_columns(path, ["a", "b"])
+    assert found is not None
+    assert rows_of(found) == rows_of(expected) == rows
+
+
+@pytest.mark.parametrize("body", ['"x",1', "x", "x,1,2", "x,1\n\n x", "\udcff,1"])
+def test_what_is_not_plain_is_left_to_the_slower_reader(
+    tmp_path: Path, body: str
+) -> None:
+    """Quotes, lines of another width, bytes that are no text: it says what is wrong."""
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "t.csv"
+    path.write_bytes(f"a,b\n{body}\n".encode(errors="surrogateescape"))
+    assert quick_columns(path, ["a", "b"]) is None

@@ -7,27 +7,30 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from dicom_node.errors import Permanent
 from tests.cohorts import Drawn, drawn, embedded
 from tests.packs import CONFIG
+from tests.studies import source
 from workers.calibration import calibrated
+from workers.classify import conclude
 from workers.cli import app
 from workers.cohort import Role, Truth, read_scores, write_cohort
 from workers.fitting.asking import Asked, Wishes, accepts, asked, triple, wishes
 from workers.fitting.choosing import Grids, Plan
 from workers.fitting.packing import Identity
 from workers.fitting.story import FitReport, Material, fit_pack
-from workers.heads import score_frames
+from workers.heads import heads_of, score_frames
 from workers.pack import Pack, open_pack
+from workers.study import EmbeddedImage
 
 IDENTITY = Identity(name="fitted", version="2", created="2026-01-01")
 GRIDS: Grids = {
     "linear": ({"C": 0.1, "scaling": "overall"},),
     "knn": ({"k": 10, "temperature": 10.0, "classes": "equal"},),
     "svm": ({"C": 1.0, "width": 1.0, "scaling": "dimension"},),
+    "mlp": ({"epochs": 2, "width": 8},),
     "zero-shot": ({},),
     "mixture": (
         {"text_weight": 1.0, "k": 10, "temperature": 10.0, "classes": "equal"},
@@ -140,44 +143,57 @@ def test_the_same_seed_gives_the_same_pack(pack: Pack, tmp_path: Path) -> None:
     assert digests[0] == digests[1] != digests[2]
 
 
-@pytest.mark.parametrize("kind", ["svm", "knn", "mixture", "zero-shot"])
-def test_every_head_is_written_as_the_pack_reads_it(
+class Texts:
+    """What embeds prompts: each into a direction of its own."""
+
+    logit_scale = 2.0
+
+    def embed_texts(self, texts: Any) -> Any:
+        """Return rows of length one."""
+        rows = np.zeros((len(texts), CONFIG.embedding), np.float32)
+        rows[:, 1] = [-1.0 if "no" in text else 1.0 for text in texts]
+        return rows
+
+
+@pytest.mark.parametrize("kind", GRIDS)
+def test_the_pack_gives_the_scores_that_were_reported(
     pack: Pack, tmp_path: Path, kind: Any
 ) -> None:
-    """Its entry is understood, its numbers are among the pack's files."""
-
-    class Texts:
-        """What embeds prompts: each into a direction of its own."""
-
-        logit_scale = 2.0
-
-        def embed_texts(self, texts: Any) -> Any:
-            """Return rows of length one."""
-            side = -1.0 if "no" in texts[0] else 1.0
-            rows = np.zeros((len(texts), CONFIG.embedding), np.float32)
-            rows[:, 1] = side
-            return rows
-
-    some = made(pack)
+    """Every head, written and opened: of images raw, of studies as a node says them."""
+    some = made(pack, patients=24, roles=(Role.TRAIN, Role.TRAIN, Role.TEST))
     material = Material(cohort=some.cohort, embeddings=some.embeddings, texts=Texts())
-    plan = replace(PLAN, heads=(kind,))
+    path = tmp_path / "s.safetensors"
     report = fit_pack(
         pack,
         tmp_path / "new",
         material,
         [asked(pack, "effusion", Wishes())],
-        plan=plan,
+        plan=replace(PLAN, heads=(kind,)),
         identity=IDENTITY,
         progress=lambda *_: None,
+        scores_out=path,
     )
-    spec = report.pack.findings[1]
-    assert spec.head.kind == kind
-    assert report.fits[0].area.value > 0.9
-    files = report.pack.manifest.files.keys()
-    assert ("fitted-effusion.safetensors" in files) == (kind != "zero-shot")
-    if kind == "knn":
-        numbers = load_file(tmp_path / "new" / "fitted-effusion.safetensors")
-        assert numbers.keys() == {"embeddings", "effusion.labels"}
+    opened = open_pack(tmp_path / "new")
+    assert opened.findings[1].head.kind == report.fits[0].choice.kind == kind
+    named = "fitted-effusion.safetensors" in opened.manifest.files
+    assert named == (kind != "zero-shot")
+    heads = heads_of(opened, Texts())
+    studies, images = read_scores(path), read_scores(tmp_path / "s-images.safetensors")
+    rows = np.isin(some.embeddings.sop_instances, images.units)
+    raw = score_frames(heads["effusion"], some.embeddings.vectors[rows])
+    assert raw == pytest.approx(images.scores[:, 0], abs=1e-12)
+    for study, score in zip(studies.units, studies.scores[:, 0], strict=True):
+        frames = [
+            EmbeddedImage(source=source(n), frame=0, vector=vector)
+            for n, vector in enumerate(some.embeddings.vectors)
+            if some.embeddings.studies[n] == study
+        ]
+        said = conclude(
+            opened, heads, images=[frame.source for frame in frames], frames=frames
+        )
+        (finding,) = said.shadow
+        assert finding.score is not None
+        assert finding.score.value == pytest.approx(score, abs=1e-12)
 
 
 def test_what_cannot_be_fitted_is_refused(pack: Pack, tmp_path: Path) -> None:
