@@ -22,7 +22,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 export PYTHON
 
-.PHONY: help sandbox test test-full conformance test-delivery test-viewer bench bench-model evaluate-demo \
+.PHONY: help sandbox test test-full test-research conformance test-delivery test-viewer bench bench-model evaluate-demo \
   lint format lock clean setup system-sandbox system-test system-conformance system-viewer torch
 .NOTPARALLEL:
 
@@ -38,6 +38,9 @@ test: system-test setup lint ## lint, types, layers and the tests, but the slow 
 
 test-full: system-test setup lint ## all tests, the slow ones too
 	$(BIN)/pytest -n $(JOBS) --dist loadfile -m 'slow or not slow' $(PYTEST_ARGS)
+
+test-research: system-test setup ## from labelled images to flags: every command of docs/packs.md, some minutes
+	$(BIN)/pytest -m slow tests/integration/test_packs_page.py $(PYTEST_ARGS)
 
 conformance: system-conformance setup ## results x sources before every checker, a real Orthanc among them
 	@$(BIN)/python -m tests.conformance --jobs $(JOBS)
