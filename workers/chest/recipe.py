@@ -53,7 +53,7 @@ class Recipe:
     weight_decay: float = 0.1
     warmup: int = 100
     averaged: float = 0.998
-    mixed: float = 0.0
+    mixed: float = 0.6
     text_steps: int = 150
     texts: int = 40
     views: int = 8

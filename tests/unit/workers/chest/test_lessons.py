@@ -48,13 +48,25 @@ def test_only_the_chosen_rows_are_learned_from(folder: Path) -> None:
         covered=0, noise=0, mirrored=0, turned=0, inverted=0,
     )  # fmt: skip
     rows = np.array([1, 4, 7, 9])
-    made = lessons(data, rows, Lesson(size=48, count=2, ranges=still), seed=0)
+    lesson = Lesson(size=48, count=2, ranges=still)
+    made = lessons(data, rows, lesson, seed=0)
     seen = np.concatenate([batch.images for batch in islice(made, 2)])
     found = [
         int(np.abs(data.images.astype(int) - image).mean(axis=(1, 2)).argmin())
         for image in seen
     ]
     assert sorted(found) == rows.tolist()
+
+
+def test_a_blended_batch_says_what_is_true_of_both_images(folder: Path) -> None:
+    """Each topic twice; the weights of the two add up to twice the topic's."""
+    data = read_radiographs(folder, POLICY)
+    lesson = Lesson(size=32, count=24, ranges=Ranges(turned=0, inverted=0), mixed=1.0)
+    batch = next(lessons(data, np.arange(24), lesson, seed=0))
+    first, second = batch.pairings[: len(WEIGHTS)], batch.pairings[len(WEIGHTS) :]
+    for one, other, weight in zip(first, second, WEIGHTS.values(), strict=True):
+        assert np.isclose(one.weight + other.weight, 2 * weight)
+        assert sorted(one.labels.tolist()) == sorted(other.labels.tolist())
 
 
 def test_rephrasings_say_the_same_in_other_words() -> None:
