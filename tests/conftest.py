@@ -1,9 +1,12 @@
 """What tests of every part share."""
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 collect_ignore = ["viewer"]
 """Needs a browser and its driver: `make test-viewer` names the folder."""
@@ -24,3 +27,18 @@ def shared() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """Undo what a command that runs in this process makes of its logs.
+
+    It would go on writing to where that test's output was.
+    """
+    root, config = logging.getLogger(), structlog.get_config()
+    handlers, level = list(root.handlers), root.level
+    yield
+    structlog.configure(**config)
+    logging.captureWarnings(capture=False)
+    root.handlers = handlers
+    root.setLevel(level)
