@@ -13,6 +13,7 @@ from dicom_node.errors import Permanent
 from workers.gate.values import Gate, Learned, Scope
 
 FORMAT = "pacsight-gate-1"
+_ENTRY = "gate"
 _ARRAYS = ("centre", "axes", "bank")
 _LEARNED = ("supports", "weights")
 
@@ -29,7 +30,9 @@ def encode_gate(gate: Gate) -> bytes:
                 getattr(scope.learned, name)
             )
         scopes.append(_plain(scope))
-    return save(tensors, metadata={"format": FORMAT, "scopes": json.dumps(scopes)})
+    # one entry: safetensors writes several in any order, and bytes are to be the same
+    stated = json.dumps({"format": FORMAT, "scopes": scopes})
+    return save(tensors, metadata={_ENTRY: stated})
 
 
 def read_gate(path: Path, *, dimension: int, limit: float = 1.0) -> Gate:
@@ -42,11 +45,8 @@ def read_gate(path: Path, *, dimension: int, limit: float = 1.0) -> Gate:
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            about = file.metadata() or {}
-            if about.get("format") != FORMAT:
-                raise Permanent(f"{path} is not a gate of format {FORMAT}")
+            plain = _stated(file.metadata() or {}, path)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        plain = json.loads(about["scopes"])
         gate = Gate(
             scopes=tuple(_scope(one, str(i), tensors) for i, one in enumerate(plain)),
             limit=limit,
@@ -61,6 +61,15 @@ def read_gate(path: Path, *, dimension: int, limit: float = 1.0) -> Gate:
             f"not of {dimension}"
         )
     return gate
+
+
+def _stated(metadata: dict[str, str], path: Path) -> list[dict[str, Any]]:
+    """Return what is said of each scope."""
+    stated = json.loads(metadata.get(_ENTRY, "{}"))
+    if stated.get("format") != FORMAT:
+        raise Permanent(f"{path} is not a gate of format {FORMAT}")
+    scopes: list[dict[str, Any]] = stated["scopes"]
+    return scopes
 
 
 def _plain(scope: Scope) -> dict[str, Any]:
