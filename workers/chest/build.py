@@ -18,11 +18,14 @@ from sklearn.linear_model import LogisticRegression
 
 from workers.chest.crossing import TOPICS, Crossed
 from workers.chest.folding import truths
+from workers.chest.gating import FILE as GATE
+from workers.chest.gating import MODALITIES, RATE, fit_gate, gate_spec
 from workers.chest.heads import fit_linear, fit_ordinary
 from workers.chest.learning import TOKENIZER, train_encoder
 from workers.chest.looking import embed_states, embed_views
 from workers.chest.radiographs import Radiographs
 from workers.chest.recipe import POLICY, Recipe
+from workers.gate import encode_gate
 from workers.measures import clustered_auc, threshold_at_sensitivity
 from workers.medimageinsight import MedImageInsight
 from workers.medimageinsight.training import Progress, save_half
@@ -41,7 +44,7 @@ SPECIFICITY: Final = 0.98
 """Of the operating point of a comparison with the header: most headers are right."""
 
 _SITE: Final = ("51185008", "SCT", "Thoracic structure")
-_ACCEPTS: Final = {"modality": ["DX", "CR"], "body_part": ["CHEST"]}
+_ACCEPTS: Final = {"modality": list(MODALITIES), "body_part": ["CHEST"]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,41 +107,45 @@ def build(
     out: Path,
     data: Radiographs,
     crossed: Crossed,
-    recipe: Recipe,
     *,
     seed: int,
     progress: Progress,
+    rate: float = RATE,
 ) -> Pack:
     """Return the pack that was written to `out`: trained on all of `data`.
 
     Parameters
     ----------
     crossed
-        Of the same images and recipe: what the figures are measured on.
+        Of the same images: what the figures are measured on. Its recipe is followed.
+    rate
+        Of the gate's false alarms.
     """
-    rows = np.arange(len(data))
+    rows, recipe = np.arange(len(data)), crossed.recipe
     model = train_encoder(data, rows, recipe, seed=seed, progress=progress)
-    return write_pack(out, model, (data, crossed), recipe, seed=seed)
+    return write_pack(out, model, (data, crossed), seed=seed, rate=rate)
 
 
 def write_pack(
     out: Path,
     model: MedImageInsight,
     learned: tuple[Radiographs, Crossed],
-    recipe: Recipe,
     *,
     seed: int,
+    rate: float = RATE,
 ) -> Pack:
     """Return the pack of an encoder that has learned from all of the radiographs."""
     data, crossed = learned
     with in_one_piece(out) as folder:
         shutil.copytree(TOKENIZER, folder / "tokenizer")
         stored = save_half(model, folder / "weights.safetensors")
-        heads = fit_all(stored, data, recipe, seed=seed)
+        heads = fit_all(stored, data, crossed.recipe, seed=seed)
         save_file(_tensors(heads), folder / "heads.safetensors")
+        gate = fit_gate(stored, data, crossed.learned, rate=rate, seed=seed)
+        (folder / GATE).write_bytes(encode_gate(gate))
         for path in folder.glob("*.safetensors"):
             path.chmod(0o644)
-        seal(folder, manifest(stored, crossed))
+        seal(folder, manifest(stored, crossed) | {"gate": gate_spec(gate, data)})
     return open_pack(out)
 
 
@@ -181,39 +188,71 @@ def manifest(model: MedImageInsight, crossed: Crossed) -> dict[str, Any]:
     }
 
 
-def contradictions(
-    entry: Entry, crossed: Crossed
-) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int32]]:
-    """Return scores, truth and patient of a finding, out of fold.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Judged:
+    """Rows of a finding, out of fold: of a comparison, each image with each header.
 
-    Of a comparison with the header every image counts twice: once with the header that
-    is right, once with a wrong one.
+    Parameters
+    ----------
+    scores
+        (N,) probabilities that are not calibrated.
+    truth
+        (N,) bool: shown; of a comparison, the header is wrong.
+    patient, fold
+        (N,) whose image, and in which fold it was left out.
     """
-    patient = crossed.patient
+
+    scores: NDArray[np.float64]
+    truth: NDArray[np.bool_]
+    patient: NDArray[np.int32]
+    fold: NDArray[np.int8]
+
+
+def judged(entry: Entry, crossed: Crossed) -> Judged:
+    """Return the rows of a finding.
+
+    Of a comparison with the header every image counts twice, once with the header that
+    is right, once with a wrong one; orientation: in each of `STATES`.
+    """
+    patient, fold = crossed.patient, crossed.fold
     if entry.key == "orientation":
         wrong = expit(-crossed.states)  # (6, N)
-        truth = np.arange(len(wrong)) > 0
-        shape = wrong.shape
-        return (
-            wrong.ravel(),
-            np.broadcast_to(truth[:, None], shape).ravel(),
-            np.broadcast_to(patient, shape).ravel(),
+        times = len(wrong)
+        return Judged(
+            scores=wrong.ravel(),
+            truth=np.repeat(np.arange(times) > 0, len(patient)),
+            patient=np.tile(patient, times),
+            fold=np.tile(fold, times),
         )
     topic = TOPICS.index(entry.key)
     use = crossed.truth[:, topic] >= 0
     positive = crossed.truth[use, topic] == 1
-    scores, patient = expit(crossed.scores[use, topic]), patient[use]
+    scores, patient, fold = expit(crossed.scores[use, topic]), patient[use], fold[use]
     if entry.expects is None:
-        return scores, positive, patient
+        return Judged(scores=scores, truth=positive, patient=patient, fold=fold)
     right = np.where(positive, 1 - scores, scores)
-    truth = np.repeat([False, True], len(right))
-    return np.concatenate([right, 1 - right]), truth, np.tile(patient, 2)
+    return Judged(
+        scores=np.concatenate([right, 1 - right]),
+        truth=np.repeat([False, True], len(right)),
+        patient=np.tile(patient, 2),
+        fold=np.tile(fold, 2),
+    )
+
+
+def flagged(entry: Entry, rows: Judged) -> NDArray[np.bool_]:
+    """Return which rows are flagged (N,), each at a threshold of the other folds."""
+    found = np.zeros(len(rows.scores), np.bool_)
+    for number in np.unique(rows.fold):
+        here, others = rows.fold == number, rows.fold != number
+        threshold = _threshold(entry, rows.scores[others], rows.truth[others])
+        found[here] = rows.scores[here] >= threshold
+    return found
 
 
 def _finding(entry: Entry, crossed: Crossed) -> dict[str, Any]:
-    scores, truth, patient = contradictions(entry, crossed)
-    name, threshold = _point(entry, scores, truth)
-    flagged = scores >= threshold
+    rows = judged(entry, crossed)
+    found = flagged(entry, rows)
+    comparison = entry.expects is not None
     stated: dict[str, Any] = {
         "key": entry.key,
         "meaning": entry.code[2],
@@ -223,13 +262,14 @@ def _finding(entry: Entry, crossed: Crossed) -> dict[str, Any]:
         "aggregation": "max",
         "head": {"kind": "linear", "weights": "heads.safetensors", "key": entry.key},
         "operating_point": {
-            "name": name,
-            "threshold": threshold,
+            "name": f"spec>={SPECIFICITY}" if comparison else f"sens>={SENSITIVITY}",
+            "threshold": _threshold(entry, rows.scores, rows.truth),
             "evidence": {
-                "measured_on": "out-of-fold scores, all folds pooled, by patient",
-                "auc": asdict(clustered_auc(scores, truth, patient)),
-                "sensitivity": float(flagged[truth].mean()),
-                "specificity": float((~flagged[~truth]).mean()),
+                "measured_on": "out-of-fold scores, all folds pooled, by patient; each "
+                "fold at the threshold of the others",
+                "auc": asdict(clustered_auc(rows.scores, rows.truth, rows.patient)),
+                "sensitivity": float(found[rows.truth].mean()),
+                "specificity": float((~found[~rows.truth]).mean()),
             },
         },
         "mode": entry.mode,
@@ -239,16 +279,16 @@ def _finding(entry: Entry, crossed: Crossed) -> dict[str, Any]:
     return stated if against is None else stated | {"against": against}
 
 
-def _point(
+def _threshold(
     entry: Entry, scores: NDArray[np.float64], truth: NDArray[np.bool_]
-) -> tuple[str, float]:
+) -> float:
     if entry.expects is None:
         found = threshold_at_sensitivity(scores, truth, sensitivity=SENSITIVITY)
-        return f"sens>={SENSITIVITY}", float(found)
+        return float(found)
     # just above what the largest allowed number of right headers reaches
     right = np.sort(scores[~truth])
     highest = right[int(np.ceil(SPECIFICITY * len(right) - 1e-9)) - 1]
-    return f"spec>={SPECIFICITY}", float(np.nextafter(highest, np.inf))
+    return float(np.nextafter(highest, np.inf))
 
 
 def _tensors(

@@ -54,6 +54,8 @@ class Crossed:
     embedded
         By fold. Row n was a test image for the encoder of fold ``fold[n]``, and is a
         training image for the others.
+    learned
+        The folds, whose encoders are there.
     """
 
     files: tuple[str, ...]
@@ -63,6 +65,12 @@ class Crossed:
     scores: NDArray[np.float64]
     states: NDArray[np.float64]
     embedded: tuple[Embedded, ...]
+    learned: tuple[Fold, ...]
+
+    @property
+    def recipe(self) -> Recipe:
+        """How all of the encoders have learned."""
+        return self.learned[0].recipe
 
 
 def cross_validate(
@@ -98,8 +106,7 @@ def cross_validate(
         for number in range(folds)
     ]
     _learn([fold for fold in wanted if not fold.embedded.exists()], folds, progress)
-    outer = outer_folds(data, folds, seed)
-    return _gathered(data, outer, [embed_fold(fold) for fold in wanted])
+    return _gathered(data, outer_folds(data, folds, seed), wanted)
 
 
 def _learn(missing: Sequence[Fold], folds: int, progress: Progress) -> None:
@@ -119,8 +126,9 @@ def _learned(missing: Sequence[Fold]) -> Iterator[None]:
 
 
 def _gathered(
-    data: Radiographs, outer: NDArray[np.int8], embedded: Sequence[Embedded]
+    data: Radiographs, outer: NDArray[np.int8], folds: Sequence[Fold]
 ) -> Crossed:
+    embedded = [embed_fold(fold) for fold in folds]
     truth = truths(data)
     scores = np.full(truth.shape, np.nan)
     states = np.full(embedded[0].states.shape[:2], np.nan)
@@ -140,4 +148,5 @@ def _gathered(
         scores=scores,
         states=states,
         embedded=tuple(embedded),
+        learned=tuple(folds),
     )

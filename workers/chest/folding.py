@@ -71,6 +71,14 @@ def embed_fold(fold: Fold) -> Embedded:
     return Embedded(states=found["states"], views=found["views"])
 
 
+def encoder_of(fold: Fold) -> MedImageInsight:
+    """Return the encoder that a fold has trained."""
+    with fold.weights.open("rb") as file:
+        digest = file_digest(file, "sha256").hexdigest()
+    config = model_config(_vocabulary(), fold.recipe)
+    return load(fold.weights, config=config, sha256=digest)
+
+
 def learn_fold(fold: Fold, progress: Progress = lambda *_: None) -> None:
     """Train a fold's encoder, if it is not there, and write what it makes of images."""
     data = read_radiographs(fold.folder, POLICY)
@@ -82,7 +90,7 @@ def learn_fold(fold: Fold, progress: Progress = lambda *_: None) -> None:
         save_half(model, partial)
         partial.rename(fold.weights)
     if not fold.embedded.exists():
-        found = _embedded(fold, _model(fold.weights, fold.recipe), data, rows)
+        found = _embedded(fold, encoder_of(fold), data, rows)
         partial = fold.embedded.with_suffix(".partial")
         save_file({"states": found.states, "views": found.views}, partial)
         partial.rename(fold.embedded)
@@ -116,13 +124,6 @@ def _seed(fold: Fold) -> int:
 
 def _vocabulary() -> int:
     return Tokenizer.load(TOKENIZER).vocabulary
-
-
-def _model(path: Path, recipe: Recipe) -> MedImageInsight:
-    config = model_config(_vocabulary(), recipe)
-    with path.open("rb") as file:
-        digest = file_digest(file, "sha256").hexdigest()
-    return load(path, config=config, sha256=digest)
 
 
 def _embedded(

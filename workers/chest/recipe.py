@@ -42,6 +42,13 @@ class Recipe:
         The pack whose image tower is started from; empty starts from scratch.
     dims
         Channels of the image tower's stages.
+    settled
+        Passes over the images at a constant rate, once all is learned, of whose weights
+        the mean is taken; 0 leaves it out.
+    settled_rate
+        The constant rate.
+    unsettled
+        Steps of them, from the first, whose weights do not count.
     threads
         The weights depend on it in their last bits.
     """
@@ -59,6 +66,9 @@ class Recipe:
     views: int = 8
     pretrained: str = "phantoms"
     dims: tuple[int, int, int, int] = (16, 32, 96, 192)
+    settled: int = 60
+    settled_rate: float = 7e-4
+    unsettled: int = 150
     threads: int = 1
     ranges: Ranges = field(default_factory=Ranges)
 

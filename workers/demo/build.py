@@ -100,7 +100,7 @@ class Recipe:
     fit: tuple[int, int] = (300, 300)
     tune: tuple[int, int] = (250, 250)
     test: tuple[int, int] = (250, 250)
-    gate: tuple[int, int] = (320, 100)
+    gate: tuple[int, int] = (320, 150)
     steps: int = 3600
     text_steps: int = 150
     texts: int = 40

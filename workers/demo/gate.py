@@ -19,6 +19,8 @@ FILE: Final = "gate.safetensors"
 RATE: Final = 0.02
 CHEST_SIZES: Final = (144, 144, 384)
 HEAD_SIZE: Final = 144
+EXPOSED: Final = 1500
+"""Chests, and slices of heads, that strangers are made of."""
 
 
 def demo_orders(
@@ -79,5 +81,6 @@ def _part(
         images,
         modalities=modalities,
         embed=embed,
+        exposed=EXPOSED,
         seed=seed,
     )

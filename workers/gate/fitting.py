@@ -32,10 +32,10 @@ COST = 10.0
 WIDTH = 0.5
 """Of the kernel: gamma is this over the number of whitened axes."""
 
-MOST = 1500
+MOST = 3000
 """Validated vectors that are kept, and shown to the machine."""
 
-MOST_STRANGERS = 4000
+MOST_STRANGERS = 8000
 NEAREST_SHARE = 0.1
 """Of the false alarms, those that the nearest vectors alone may raise.
 
@@ -85,6 +85,23 @@ class Validation:
             strangers=self.strangers[made],
             origin=moved[made].astype(np.int32),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HeldOut:
+    """Patients that an encoder was not trained on, and the others, as it embeds them.
+
+    Parameters
+    ----------
+    fitted
+        Images that the encoder has seen.
+    vectors, groups
+        (n, D) and (n,): images of patients that are not among them.
+    """
+
+    fitted: Validation
+    vectors: NDArray[np.float32]
+    groups: NDArray[np.int32]
 
 
 def validation(  # noqa: PLR0913 - vectors, whose they are, and what strangers come from
@@ -155,6 +172,34 @@ def fit(parts: Sequence[Validation], *, rate: float = 0.02, seed: int = 0) -> Ga
     return Gate(scopes=tuple(_scope(part, rate, seed) for part in parts))
 
 
+def fit_across(
+    part: Validation, folds: Sequence[HeldOut], *, rate: float = 0.02, seed: int = 0
+) -> Gate:
+    """Return the gate of an encoder that has been trained on the images of `part`.
+
+    What an encoder has seen lies closer together than what it has not. The limit is
+    therefore set on patients whom another encoder of the same recipe has not seen, one
+    for each fold: measures are whitened, and so comparable from encoder to encoder.
+
+    Raises
+    ------
+    ValueError
+        If there are too few patients for the rate.
+    """
+    measured = np.concatenate(
+        [_fitted(fold.fitted, rate, seed).measures(fold.vectors) for fold in folds]
+    )
+    groups = np.concatenate([fold.groups for fold in folds])
+    return Gate(scopes=(_scaled(_fitted(part, rate, seed), measured, groups),))
+
+
+def _scaled(
+    scope: Scope, measured: NDArray[np.float64], groups: NDArray[np.int32]
+) -> Scope:
+    """Return the scope with its limit set on measures (N, 2) of patients not fitted on."""
+    return replace(scope, scales=_scales(measured, groups, scope.rate))
+
+
 def _scope(part: Validation, rate: float, seed: int) -> Scope:
     if not (np.isfinite(part.vectors).all() and np.isfinite(part.strangers).all()):
         raise ValueError("an embedding holds something that is no number")
@@ -164,8 +209,7 @@ def _scope(part: Validation, rate: float, seed: int) -> Scope:
         raise ValueError(f"{len(apart)} patients or studies are too few for a gate")
     held_out = np.concatenate(_held_out(part, folds, rate, seed))
     rows = np.concatenate([rows for rows, _ in _splits(part, folds, seed)])
-    scales = _scales(held_out, part.groups[rows], rate)
-    return replace(_fitted(part, rate, seed), scales=scales)
+    return _scaled(_fitted(part, rate, seed), held_out, part.groups[rows])
 
 
 def _splits(

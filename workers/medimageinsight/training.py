@@ -108,6 +108,31 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Settling:
+    """How long and how fast a trained model goes on, to be averaged.
+
+    Parameters
+    ----------
+    warmup
+        Steps in which the rate rises.
+    skipped
+        Steps, from the first, whose weights do not count.
+    """
+
+    steps: int
+    learning_rate: float
+    weight_decay: float = 0.05
+    warmup: int = 50
+    skipped: int = 150
+    threads: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.skipped < self.steps:
+            raise ValueError("some steps must count")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Normalisation:
     """Mean and deviation per RGB channel, of values in 0..1."""
 
@@ -169,7 +194,7 @@ def _trained(
             plan.averaged
         ),
     )
-    optimizer = _optimizer(model, plan)
+    optimizer = _optimizer(model, plan.learning_rate, plan.weight_decay)
     for step, batch in zip(range(plan.steps), lessons.batches, strict=False):
         if step == 0:
             _spread(model, batch, normalisation)
@@ -177,16 +202,55 @@ def _trained(
         for group in optimizer.param_groups:
             group["lr"] = _rate(step, plan)
         loss = _loss(model, tokenizer, batch, normalisation)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        with torch.no_grad():
-            model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+        _follow(loss, model, optimizer)
         average.update_parameters(model)
         progress(step + 1, plan.steps, loss.item())
     model.load_state_dict(average.module.state_dict())
     return model.eval()
+
+
+def settle(
+    model: MedImageInsight,
+    tokenizer: Tokenizer,
+    batches: Iterable[Batch],
+    plan: Settling,
+    *,
+    normalisation: Normalisation,
+    progress: Progress,
+) -> MedImageInsight:
+    """Return the mean of what further training at a constant rate passes through.
+
+    Stochastic weight averaging (Izmailov et al., UAI 2018): what many runs agree on, in
+    the weights of one. The text tower stays as it is. As `train`, the same to the bit.
+    """
+    with _exactly(plan.threads):
+        torch.manual_seed(plan.seed)
+        model.requires_grad_().train()
+        _lock_text(model, locked=True)
+        optimizer = _optimizer(model, plan.learning_rate, plan.weight_decay)
+        mean = torch.optim.swa_utils.AveragedModel(model)
+        for step, batch in zip(range(plan.steps), batches, strict=False):
+            for group in optimizer.param_groups:
+                group["lr"] = plan.learning_rate * min(1, (step + 1) / plan.warmup)
+            loss = _loss(model, tokenizer, batch, normalisation)
+            _follow(loss, model, optimizer)
+            if step >= plan.skipped:
+                mean.update_parameters(model)
+            progress(step + 1, plan.steps, loss.item())
+        model.load_state_dict(mean.module.state_dict())
+    return model.eval()
+
+
+def _follow(
+    loss: Tensor, model: MedImageInsight, optimizer: torch.optim.Optimizer
+) -> None:
+    """Take one step down the loss."""
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    with torch.no_grad():
+        model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
 
 
 @contextmanager
@@ -312,7 +376,9 @@ def _pixels(images: NDArray[np.uint8], normalisation: Normalisation) -> Tensor:
     return (grey[:, None] - mean) / std
 
 
-def _optimizer(model: MedImageInsight, plan: Plan) -> torch.optim.Optimizer:
+def _optimizer(
+    model: MedImageInsight, rate: float, weight_decay: float
+) -> torch.optim.Optimizer:
     kept = ("positional_embedding", "token_embedding.weight", "logit_scale")
     decayed: list[torch.nn.Parameter] = []
     free: list[torch.nn.Parameter] = []
@@ -320,10 +386,10 @@ def _optimizer(model: MedImageInsight, plan: Plan) -> torch.optim.Optimizer:
         plain = parameter.ndim < 2 or ".dw." in name or name.endswith(kept)  # noqa: PLR2004
         (free if plain else decayed).append(parameter)
     groups = [
-        {"params": decayed, "weight_decay": plan.weight_decay},
+        {"params": decayed, "weight_decay": weight_decay},
         {"params": free, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.98))
+    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98))
 
 
 def _rate(step: int, plan: Plan) -> float:

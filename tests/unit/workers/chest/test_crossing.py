@@ -16,7 +16,16 @@ from workers.chest import (
 from workers.chest.folding import Fold, key_of, learn_fold, outer_folds
 from workers.chest.recipe import POLICY
 
-SHORT = Recipe(epochs=1, batch=4, text_steps=2, texts=4, views=1, source_px=100)
+SHORT = Recipe(
+    epochs=1,
+    batch=4,
+    text_steps=2,
+    texts=4,
+    views=1,
+    source_px=100,
+    settled=1,
+    unsettled=1,
+)
 
 
 def test_a_patient_is_in_one_fold(folder: Path) -> None:
@@ -55,8 +64,14 @@ def test_folds_are_learned_once_and_the_pack_opens(
     assert np.isfinite(first.states).all()
     assert np.array_equal(first.scores, second.scores)
     pack = build(
-        tmp_path / "pack", data, first, SHORT, seed=0, progress=lambda *_: None
+        tmp_path / "pack",
+        data,
+        first,
+        seed=0,
+        progress=lambda *_: None,
+        rate=0.1,
     )
+    assert pack.gate is not None
     assert [finding.key for finding in pack.findings] == [
         "sex",
         "view",
