@@ -78,6 +78,8 @@ def of_phantoms(
         categories = made(policy, COUNT, shared) | strangers.of_validated(
             inside[some], COUNT
         )
+        upside_down = np.rot90(inside[some][:COUNT], 2, axes=(2, 3))
+        categories["turned, 180"] = upside_down
         other = np.flatnonzero(samples.head[samples.study] != head)[:COUNT]
         categories["chest" if head else "head"] = grey(samples.images[other])
         for name, images in categories.items():
@@ -187,7 +189,7 @@ def judged(gate: Gate, encoder: Encoder, images: Images, modality: str) -> Outsi
 def line(name: str, out: Outside, cluster: NDArray[np.integer]) -> bool:
     """Print how much of a category was caught; return whether that is enough."""
     caught = clustered_proportion(out, cluster)
-    kind = "tuned" if name in strangers.TUNED else "held out"
+    kind = "tuned" if name.startswith(strangers.TUNED) else "held out"
     print(f"  {name:11s} {caught.n:4d}  caught {caught}  {kind}")
     return caught.value >= BAR
 
