@@ -14,6 +14,7 @@ _MANIFEST: Mapping[str, Any] = {
     "gate": None,
     "atlas": None,
 }
+_ENCODER: Mapping[str, Any] = {"members": 1}
 _FINDING: Mapping[str, Any] = {
     "calibration": None,
     "against": None,
@@ -33,6 +34,7 @@ def without_absent(manifest: Mapping[str, Any]) -> dict[str, Any]:
         Every field of it, as JSON values; it is left as it is.
     """
     said = _without(manifest, _MANIFEST)
+    said["encoder"] = _without(said["encoder"], _ENCODER)
     said["accepts"] = [_without(rule, _ACCEPTS) for rule in said["accepts"]]
     for asked in ("findings", "categories", "estimates"):
         if asked in said:

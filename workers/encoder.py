@@ -18,9 +18,11 @@ from dicom_node.domain import EncoderKey
 from dicom_node.errors import Permanent, Transient
 from workers.medimageinsight import (
     Config,
+    Ensemble,
     MedImageInsight,
     Tokenizer,
     load,
+    load_ensemble,
     multiplies_bfloat16,
     parse_config,
 )
@@ -104,23 +106,37 @@ def open_encoder(
             f"pack {pack.name} is computed in {spec.numeric_profile}: {refusal}"
         )
     config = read_config(spec.config)
-    if config.embedding != spec.embedding_dim:
+    dimension = spec.members * config.embedding
+    if dimension != spec.embedding_dim:
         raise Permanent(
             f"pack {pack.name} states {spec.embedding_dim} dimensions, "
-            f"and its model has {config.embedding}"
+            f"and its model has {dimension}"
         )
     tokenizer = Tokenizer.load(pack.tokenizer, context=config.text.context)
     if tokenizer.vocabulary != config.text.vocabulary:
         raise Permanent(f"the tokenizer of pack {pack.name} is not its model's")
-    model = load(
-        pack.weights,
-        dtype=PROFILES[spec.numeric_profile],
-        device=at,
-        config=config,
-        sha256=spec.sha256,
-    )
+    model = _model(pack, config, at)
     return MedImageInsightEncoder(
         model.prepare(), tokenizer, pack.encoder_key, pack.preprocessing
+    )
+
+
+def _model(
+    pack: Pack, config: Config, device: torch.device
+) -> MedImageInsight | Ensemble:
+    spec = pack.manifest.encoder
+    dtype, sha256 = PROFILES[spec.numeric_profile], spec.sha256
+    if spec.members == 1:
+        return load(
+            pack.weights, dtype=dtype, device=device, config=config, sha256=sha256
+        )
+    return load_ensemble(
+        pack.weights,
+        spec.members,
+        dtype=dtype,
+        device=device,
+        config=config,
+        sha256=sha256,
     )
 
 
@@ -172,7 +188,7 @@ class MedImageInsightEncoder:
 
     def __init__(
         self,
-        model: MedImageInsight,
+        model: MedImageInsight | Ensemble,
         tokenizer: Tokenizer,
         key: EncoderKey,
         preprocessing: Preprocessing,
@@ -194,7 +210,7 @@ class MedImageInsightEncoder:
     @property
     def dimension(self) -> int:
         """Return the length D of an embedding."""
-        return self._model.config.embedding
+        return self._model.dimension
 
     @property
     def preprocessing(self) -> Preprocessing:

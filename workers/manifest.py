@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from dicom_node.domain import Sha256
 from dicom_node.errors import Permanent
@@ -76,6 +76,8 @@ class EncoderSpec:
         Folder inside the pack.
     training_data
         Names of the data sets that the encoder has seen.
+    members
+        Models of these sizes in the file, whose embeddings are joined: an ensemble.
     numeric
         What the choice of the profile rests on: evidence, no part of the identity.
     """
@@ -90,12 +92,14 @@ class EncoderSpec:
     embedding_dim: int
     tokenizer: str
     training_data: tuple[str, ...] = ()
+    members: Annotated[int, Field(ge=1, le=8)] = 1
     numeric: NumericSpec | None = None
 
     @property
     def digest(self) -> Sha256:
         """Return what identifies the function: the weights, and the sizes they fill."""
-        return digest_of({"weights": self.sha256, "config": self.config})
+        several = {} if self.members == 1 else {"members": self.members}
+        return digest_of({"weights": self.sha256, "config": self.config, **several})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

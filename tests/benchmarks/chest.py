@@ -35,7 +35,7 @@ from workers.chest import Crossed, build, cross_validate, read_radiographs
 from workers.chest.altering import STATES
 from workers.chest.build import CATALOGUE, flagged, judged
 from workers.chest.crossing import TOPICS
-from workers.chest.folding import encoder_of
+from workers.chest.folding import ensemble_of
 from workers.chest.gating import held_out_of
 from workers.chest.radiographs import Radiographs, resized
 from workers.chest.recipe import NORMALISATION, POLICY, SIZE_PX
@@ -179,12 +179,13 @@ def store(found: Crossed, data: Radiographs, folder: Path, out: Path) -> None:
 
 def tell_gate(found: Crossed, data: Radiographs) -> None:
     """Print what is caught, by category, and how often chests are left out wrongly."""
-    folds = [held_out_of(fold, data, seed=0) for fold in found.learned]
+    folds = [held_out_of(members, data, seed=0) for members in found.learned]
     made = strangers.of_chests(POLICY, STRANGERS, SHARED)
     plain = resized(data, SIZE_PX).images
     out: dict[str, list[NDArray[np.bool_]]] = {}
     whose: dict[str, list[NDArray[np.int32]]] = {}
-    for fold, held in zip(found.learned, folds, strict=True):
+    for members, held in zip(found.learned, folds, strict=True):
+        fold = members[0]
         others = [other for other in folds if other is not held]
         gate = fit_across(held.fitted, others)
         rows = np.flatnonzero(found.fold == fold.number)
@@ -196,7 +197,7 @@ def tell_gate(found: Crossed, data: Radiographs) -> None:
         asked |= {
             name: some[fold.number :: len(folds), 0] for name, some in made.items()
         }
-        encoder = encoder_of(fold)
+        encoder = ensemble_of(members)
         for name, images in asked.items():
             vectors = embed_images(encoder, np.ascontiguousarray(images), NORMALISATION)
             out.setdefault(name, []).append(gate.distances(vectors, "DX") > 1)

@@ -27,8 +27,8 @@ from workers.chest.radiographs import Radiographs
 from workers.chest.recipe import POLICY, Recipe
 from workers.gate import encode_gate
 from workers.measures import clustered_auc, threshold_at_sensitivity
-from workers.medimageinsight import MedImageInsight
-from workers.medimageinsight.training import Progress, save_half
+from workers.medimageinsight import Ensemble
+from workers.medimageinsight.training import Progress, save_half_ensemble
 from workers.pack import Pack, open_pack, seal
 from workers.placing import in_one_piece
 
@@ -117,18 +117,21 @@ def build(
     Parameters
     ----------
     crossed
-        Of the same images: what the figures are measured on. Its recipe is followed.
+        Of the same images: what the figures are measured on. Its recipes are followed.
     rate
         Of the gate's false alarms.
     """
-    rows, recipe = np.arange(len(data)), crossed.recipe
-    model = train_encoder(data, rows, recipe, seed=seed, progress=progress)
-    return write_pack(out, model, (data, crossed), seed=seed, rate=rate)
+    rows = np.arange(len(data))
+    members = [
+        train_encoder(data, rows, recipe, seed=seed, progress=progress)
+        for recipe in crossed.recipes
+    ]
+    return write_pack(out, Ensemble(members), (data, crossed), seed=seed, rate=rate)
 
 
 def write_pack(
     out: Path,
-    model: MedImageInsight,
+    model: Ensemble,
     learned: tuple[Radiographs, Crossed],
     *,
     seed: int,
@@ -138,8 +141,8 @@ def write_pack(
     data, crossed = learned
     with in_one_piece(out) as folder:
         shutil.copytree(TOKENIZER, folder / "tokenizer")
-        stored = save_half(model, folder / "weights.safetensors")
-        heads = fit_all(stored, data, crossed.recipe, seed=seed)
+        stored = save_half_ensemble(model, folder / "weights.safetensors")
+        heads = fit_all(stored, data, crossed.recipes[0], seed=seed)
         save_file(_tensors(heads), folder / "heads.safetensors")
         gate = fit_gate(stored, data, crossed.learned, rate=rate, seed=seed)
         (folder / GATE).write_bytes(encode_gate(gate))
@@ -150,7 +153,7 @@ def write_pack(
 
 
 def fit_all(
-    model: MedImageInsight, data: Radiographs, recipe: Recipe, *, seed: int
+    model: Ensemble, data: Radiographs, recipe: Recipe, *, seed: int
 ) -> dict[str, LogisticRegression]:
     """Return the linear head of each finding, fitted on all of `data`."""
     views = embed_views(model, data, recipe, seed=seed)
@@ -163,7 +166,7 @@ def fit_all(
     return heads | {"orientation": fit_ordinary(embed_states(model, data))}
 
 
-def manifest(model: MedImageInsight, crossed: Crossed) -> dict[str, Any]:
+def manifest(model: Ensemble, crossed: Crossed) -> dict[str, Any]:
     """Return what `seal` makes ``pack.json`` of."""
     return {
         "format": 1,
@@ -177,7 +180,8 @@ def manifest(model: MedImageInsight, crossed: Crossed) -> dict[str, Any]:
             "weights": "weights.safetensors",
             "dtype": "float16",
             "numeric_profile": "float32",
-            "embedding_dim": model.config.embedding,
+            "embedding_dim": model.dimension,
+            "members": len(model.members),
             "tokenizer": "tokenizer",
             "training_data": [TRAINED_ON],
         },

@@ -1,6 +1,6 @@
-"""Cross-validation by patient, the encoder trained anew in every outer fold.
+"""Cross-validation by patient, the encoders trained anew in every outer fold.
 
-A fold's encoder and heads have seen the images and labels of its training patients and
+A fold's encoders and heads have seen the images and labels of its training patients and
 nothing else. The recipe is fixed beforehand. What was trained is kept, so that figures
 can be made again without training.
 """
@@ -20,6 +20,7 @@ from workers.chest.folding import (
     Embedded,
     Fold,
     embed_fold,
+    joined,
     key_of,
     learn_fold,
     outer_folds,
@@ -27,7 +28,7 @@ from workers.chest.folding import (
 )
 from workers.chest.heads import fit_linear, fit_ordinary
 from workers.chest.radiographs import Radiographs, read_radiographs
-from workers.chest.recipe import POLICY, Recipe
+from workers.chest.recipe import MEMBERS, POLICY, Recipe
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is, and how much there is."""
@@ -55,7 +56,7 @@ class Crossed:
         By fold. Row n was a test image for the encoder of fold ``fold[n]``, and is a
         training image for the others.
     learned
-        The folds, whose encoders are there.
+        By fold, the members of its ensemble; their encoders are there.
     """
 
     files: tuple[str, ...]
@@ -65,12 +66,12 @@ class Crossed:
     scores: NDArray[np.float64]
     states: NDArray[np.float64]
     embedded: tuple[Embedded, ...]
-    learned: tuple[Fold, ...]
+    learned: tuple[tuple[Fold, ...], ...]
 
     @property
-    def recipe(self) -> Recipe:
-        """How all of the encoders have learned."""
-        return self.learned[0].recipe
+    def recipes(self) -> tuple[Recipe, ...]:
+        """How the members of every ensemble have learned."""
+        return tuple(member.recipe for member in self.learned[0])
 
 
 def cross_validate(
@@ -79,7 +80,7 @@ def cross_validate(
     folds: int = 5,
     *,
     cache: Path,
-    recipe: Recipe | None = None,
+    recipes: Sequence[Recipe] = MEMBERS,
     progress: Progress,
 ) -> Crossed:
     """Return out-of-fold embeddings and scores of the radiographs in `folder`.
@@ -87,33 +88,40 @@ def cross_validate(
     Parameters
     ----------
     cache
-        A folder for what is trained; folds that are there already are not trained
-        again. As many are trained at the same time as there are cores.
+        A folder for what is trained; what is there already is not trained again. As
+        many are trained at the same time as there are cores.
+    recipes
+        Of the members of each fold's ensemble.
     """
-    recipe = recipe or Recipe()
     data = read_radiographs(folder, POLICY)
-    cache = cache / key_of(data, seed, folds, recipe)
-    cache.mkdir(parents=True, exist_ok=True)
+    places = [cache / key_of(data, seed, folds, recipe) for recipe in recipes]
+    for place in places:
+        place.mkdir(parents=True, exist_ok=True)
     wanted = [
-        Fold(
-            number=number,
-            folds=folds,
-            folder=folder,
-            seed=seed,
-            recipe=recipe,
-            cache=cache,
+        tuple(
+            Fold(
+                number=number,
+                folds=folds,
+                folder=folder,
+                seed=seed,
+                recipe=recipe,
+                cache=place,
+            )
+            for recipe, place in zip(recipes, places, strict=True)
         )
         for number in range(folds)
     ]
-    _learn([fold for fold in wanted if not fold.embedded.exists()], folds, progress)
+    every = [member for members in wanted for member in members]
+    missing = [member for member in every if not member.embedded.exists()]
+    _learn(missing, len(every), progress)
     return _gathered(data, outer_folds(data, folds, seed), wanted)
 
 
-def _learn(missing: Sequence[Fold], folds: int, progress: Progress) -> None:
-    there = folds - len(missing)
-    progress("training folds", there, folds)
+def _learn(missing: Sequence[Fold], count: int, progress: Progress) -> None:
+    there = count - len(missing)
+    progress("training encoders", there, count)
     for done, _ in enumerate(_learned(missing), start=there + 1):
-        progress("training folds", done, folds)
+        progress("training encoders", done, count)
 
 
 def _learned(missing: Sequence[Fold]) -> Iterator[None]:
@@ -126,9 +134,9 @@ def _learned(missing: Sequence[Fold]) -> Iterator[None]:
 
 
 def _gathered(
-    data: Radiographs, outer: NDArray[np.int8], folds: Sequence[Fold]
+    data: Radiographs, outer: NDArray[np.int8], folds: Sequence[tuple[Fold, ...]]
 ) -> Crossed:
-    embedded = [embed_fold(fold) for fold in folds]
+    embedded = [joined([embed_fold(one) for one in members]) for members in folds]
     truth = truths(data)
     scores = np.full(truth.shape, np.nan)
     states = np.full(embedded[0].states.shape[:2], np.nan)

@@ -6,6 +6,7 @@ and ``fold-N.embedded``, which is made again from the weights where it is missin
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import file_digest
 from pathlib import Path
@@ -23,7 +24,7 @@ from workers.chest.recipe import (
     model_config,
 )
 from workers.cohort.folds import folds as patientwise
-from workers.medimageinsight import MedImageInsight, Tokenizer, load
+from workers.medimageinsight import Ensemble, MedImageInsight, Tokenizer, load
 from workers.medimageinsight.training import Progress, save_half
 
 
@@ -77,6 +78,20 @@ def encoder_of(fold: Fold) -> MedImageInsight:
         digest = file_digest(file, "sha256").hexdigest()
     config = model_config(_vocabulary(), fold.recipe)
     return load(fold.weights, config=config, sha256=digest)
+
+
+def ensemble_of(members: Sequence[Fold]) -> Ensemble:
+    """Return the encoders that one outer fold has trained by several recipes, as one."""
+    return Ensemble([encoder_of(member) for member in members])
+
+
+def joined(parts: Sequence[Embedded]) -> Embedded:
+    """Return what the ensemble of these encoders makes of the images."""
+    scale = np.float32(len(parts) ** -0.5)
+    return Embedded(
+        states=scale * np.concatenate([part.states for part in parts], axis=-1),
+        views=scale * np.concatenate([part.views for part in parts], axis=-1),
+    )
 
 
 def learn_fold(fold: Fold, progress: Progress = lambda *_: None) -> None:

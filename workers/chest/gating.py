@@ -10,12 +10,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.chest.folding import Fold, encoder_of, outer_folds
+from workers.chest.folding import Fold, ensemble_of, outer_folds
 from workers.chest.radiographs import Radiographs, resized
 from workers.chest.recipe import NORMALISATION, SIZE_PX
 from workers.gate import Gate
 from workers.gate.fitting import HeldOut, Validation, fit_across, validation
-from workers.medimageinsight import MedImageInsight
+from workers.medimageinsight import Ensemble
 from workers.medimageinsight.training import embed_images
 
 FILE: Final = "gate.safetensors"
@@ -24,9 +24,9 @@ MODALITIES: Final = ("DX", "CR")
 
 
 def fit_gate(
-    model: MedImageInsight,
+    model: Ensemble,
     data: Radiographs,
-    folds: Sequence[Fold],
+    folds: Sequence[Sequence[Fold]],
     *,
     rate: float = RATE,
     seed: int,
@@ -36,22 +36,23 @@ def fit_gate(
     Parameters
     ----------
     folds
-        Of the same data, all of them; their encoders are there.
+        Of the same data, all of them, each with its members, whose encoders are there.
     """
     rows = np.arange(len(data))
-    held_out = [held_out_of(fold, data, seed=seed) for fold in folds]
+    held_out = [held_out_of(members, data, seed=seed) for members in folds]
     return fit_across(
         shown(model, data, rows, seed=seed), held_out, rate=rate, seed=seed
     )
 
 
-def held_out_of(fold: Fold, data: Radiographs, *, seed: int) -> HeldOut:
-    """Return the patients that a fold's encoder has not seen, and the others."""
+def held_out_of(members: Sequence[Fold], data: Radiographs, *, seed: int) -> HeldOut:
+    """Return the patients that a fold's ensemble has not seen, and the others."""
+    fold = members[0]
     outer = outer_folds(data, fold.folds, fold.seed)
     seen, unseen = (
         np.flatnonzero(x) for x in (outer != fold.number, outer == fold.number)
     )
-    model = encoder_of(fold)
+    model = ensemble_of(members)
     plain = resized(data, SIZE_PX).images[unseen]
     return HeldOut(
         fitted=shown(model, data, seen, seed=seed),
@@ -61,7 +62,7 @@ def held_out_of(fold: Fold, data: Radiographs, *, seed: int) -> HeldOut:
 
 
 def shown(
-    model: MedImageInsight, data: Radiographs, rows: NDArray[np.int64], *, seed: int
+    model: Ensemble, data: Radiographs, rows: NDArray[np.int64], *, seed: int
 ) -> Validation:
     """Return some of the radiographs, and strangers made of them, as a model has them."""
     images = resized(data, SIZE_PX).images[rows]
@@ -87,7 +88,7 @@ def gate_spec(gate: Gate, data: Radiographs) -> dict[str, Any]:
         "threshold": 1.0,
         "rate": gate.scopes[0].rate,
         "evidence": {
-            "validated_on": "each patient by the encoder of an outer fold that has not "
+            "validated_on": "each patient by the ensemble of an outer fold that has not "
             "seen the patient",
             "patients": len(data.patients),
             "images": len(data),

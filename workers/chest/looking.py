@@ -6,13 +6,13 @@ from numpy.typing import NDArray
 from workers.chest.altering import STATES, altered, in_state
 from workers.chest.radiographs import Radiographs, resized
 from workers.chest.recipe import NORMALISATION, SIZE_PX, Recipe
-from workers.medimageinsight import MedImageInsight
+from workers.medimageinsight import Ensemble, MedImageInsight
 from workers.medimageinsight.training import embed_images
 
 Embeddings = NDArray[np.float32]
 
 
-def embed_states(model: MedImageInsight, data: Radiographs) -> Embeddings:
+def embed_states(model: MedImageInsight | Ensemble, data: Radiographs) -> Embeddings:
     """Return embeddings (6, N, D) of every image, in each of `STATES`."""
     plain = resized(data, SIZE_PX).images
     return np.stack(
@@ -21,7 +21,7 @@ def embed_states(model: MedImageInsight, data: Radiographs) -> Embeddings:
 
 
 def embed_views(
-    model: MedImageInsight,
+    model: MedImageInsight | Ensemble,
     data: Radiographs,
     recipe: Recipe,
     *,

@@ -73,6 +73,10 @@ class Recipe:
     ranges: Ranges = field(default_factory=Ranges)
 
 
+MEMBERS: Final = (Recipe(mixed=0.0), Recipe())
+"""How the members of the ensemble learn: on images as they are, and on blended ones."""
+
+
 def model_config(vocabulary: int, recipe: Recipe) -> Config:
     """Return the sizes of the chest model."""
     return Config(

@@ -217,6 +217,11 @@ class _Run:
 
     def _learner(self) -> tuple[Learner, Tokenizer]:
         spec = self.pack.manifest.encoder
+        if spec.members != 1:
+            raise Permanent(
+                f"the encoder of pack {self.pack.name} is an ensemble of {spec.members} "
+                "members: only single models are fine-tuned"
+            )
         config = parse_config(spec.config)
         tokenizer = Tokenizer.load(self.pack.tokenizer, context=config.text.context)
         model = load(self.pack.weights, config=config, sha256=spec.sha256)

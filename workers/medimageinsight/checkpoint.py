@@ -15,12 +15,13 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from workers.medimageinsight.config import FULL, Config, parse_config
+from workers.medimageinsight.ensemble import Ensemble
 from workers.medimageinsight.errors import CheckpointError
 from workers.medimageinsight.model import MedImageInsight
-from workers.medimageinsight.prepared import PreparedTower
+from workers.medimageinsight.prepared import PreparedTower, Weights
 
 OFFICIAL_SHA256 = "5eeda63bf616a61664bc95b2c09d3b3d7125209e635678bd3f5f324e9bdb1414"
 """Digest of `FULL`'s weights: release 2024.09.27, 2,464,060,700 bytes, MIT licence."""
@@ -72,24 +73,58 @@ def load(
         path, config, sha256 = _of_pack(path)
     with torch.device("meta"):
         model = MedImageInsight(config)
+    _load_into(model, path, dtype, torch.device(device), sha256)
+    return model
+
+
+def load_ensemble(
+    path: Path,
+    members: int,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    config: Config,
+    sha256: str | None,
+) -> Ensemble:
+    """Return so many models of these sizes as one; else as `load`.
+
+    Raises
+    ------
+    CheckpointError
+        As `load` does.
+    """
+    with torch.device("meta"):
+        model = Ensemble([MedImageInsight(config) for _ in range(members)])
+    _load_into(model, path, dtype, torch.device(device), sha256)
+    return model
+
+
+def _load_into(
+    model: MedImageInsight | Ensemble,
+    path: Path,
+    dtype: torch.dtype,
+    device: torch.device,
+    sha256: str | None,
+) -> None:
+    """Give the model its tensors, for evaluation, frozen."""
     try:
         if sha256 is not None:
             _check_digest(path, sha256)
         _check_tensors(path, model.state_dict())
         if dtype in HALF:
-            _fill_half(model, path, dtype, torch.device(device))
+            _fill_half(model, path, dtype, device)
         else:
             _fill(model, path, dtype)
-            model = model.to(device)
+            model.to(device)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
     except SafetensorError as error:
         raise CheckpointError(f"{path}: not a safetensors file ({error})") from error
-    return model.eval().requires_grad_(requires_grad=False)
+    model.eval().requires_grad_(requires_grad=False)
 
 
 def save(
-    model: MedImageInsight, path: Path, *, dtype: torch.dtype = torch.float32
+    model: MedImageInsight | Ensemble, path: Path, *, dtype: torch.dtype = torch.float32
 ) -> str:
     """Write the weights, rounded to `dtype`, and return the file's SHA-256 digest.
 
@@ -127,6 +162,8 @@ def _of_pack(folder: Path) -> tuple[Path, Config, str]:
     manifest = folder / MANIFEST
     try:
         encoder = json.loads(manifest.read_bytes())["encoder"]
+        if encoder.get("members", 1) != 1:
+            raise CheckpointError(f"{manifest}: an encoder of several members, not one")
         config = parse_config(encoder["config"])
         return folder / encoder["weights"], config, str(encoder["sha256"])
     except OSError as error:
@@ -150,7 +187,7 @@ def _check_tensors(path: Path, expected: Mapping[str, Tensor]) -> None:
         raise CheckpointError(f"{path}: {_summary(faults)}")
 
 
-def _fill(model: MedImageInsight, path: Path, dtype: torch.dtype) -> None:
+def _fill(model: nn.Module, path: Path, dtype: torch.dtype) -> None:
     """Give the model its tensors: mapped if all are stored so, else converted."""
     names = list(model.state_dict())
     with safe_open(path, framework="pt", device="cpu") as file:
@@ -164,21 +201,30 @@ def _fill(model: MedImageInsight, path: Path, dtype: torch.dtype) -> None:
 
 
 def _fill_half(
-    model: MedImageInsight, path: Path, dtype: torch.dtype, device: torch.device
+    model: MedImageInsight | Ensemble,
+    path: Path,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> None:
     """Give the model its tensors, matrices in half precision."""
-    model.image_encoder = PreparedTower(
-        model.config.vision,
-        lambda name: _converted(path, f"{IMAGE_TOWER}{name}", None),
-        dtype=dtype,
-        device=device,
-    )
+    for prefix, member in model.named_modules():
+        if isinstance(member, MedImageInsight):
+            member.image_encoder = PreparedTower(
+                member.config.vision,
+                _tower(path, f"{prefix}.{IMAGE_TOWER}".removeprefix(".")),
+                dtype=dtype,
+                device=device,
+            )
     tensors = {
         name: _converted(path, name, dtype if _halved(name) else torch.float32)
         for name in model.state_dict()
     }
     there = {name: tensor.to(device) for name, tensor in tensors.items()}
     model.load_state_dict(there, strict=True, assign=True)
+
+
+def _tower(path: Path, prefix: str) -> Weights:
+    return lambda name: _converted(path, f"{prefix}{name}", None)
 
 
 def _halved(name: str) -> bool:

@@ -37,6 +37,11 @@ class MedImageInsight(nn.Module):
         self.lang_projection = _projection(config.text.width, config.embedding)
         self.logit_scale = nn.Parameter(torch.ones([]))
 
+    @property
+    def dimension(self) -> int:
+        """Return the length of an embedding."""
+        return self.config.embedding
+
     def prepare(self) -> Self:
         """Return this model, its image tower made fast, for inference only.
 

@@ -22,8 +22,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workers.medimageinsight.checkpoint import load, save
+from workers.medimageinsight.checkpoint import load, load_ensemble, save
 from workers.medimageinsight.config import Config
+from workers.medimageinsight.ensemble import Ensemble
 from workers.medimageinsight.model import MedImageInsight
 from workers.medimageinsight.tokenizer import Tokenizer
 from workers.medimageinsight.unicl import unicl_loss
@@ -272,8 +273,15 @@ def save_half(model: MedImageInsight, path: Path) -> MedImageInsight:
     return load(path, config=model.config, sha256=digest)
 
 
+def save_half_ensemble(model: Ensemble, path: Path) -> Ensemble:
+    """Write the weights of all members as float16, and return what the file holds."""
+    digest = save(model, path, dtype=torch.float16)
+    members = len(model.members)
+    return load_ensemble(path, members, config=model.config, sha256=digest)
+
+
 def embed_images(
-    model: MedImageInsight,
+    model: MedImageInsight | Ensemble,
     images: NDArray[np.uint8],
     normalisation: Normalisation,
     *,

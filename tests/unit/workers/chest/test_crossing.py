@@ -14,7 +14,9 @@ from workers.chest import (
     train_encoder,
 )
 from workers.chest.folding import Fold, key_of, learn_fold, outer_folds
-from workers.chest.recipe import POLICY
+from workers.chest.radiographs import resized
+from workers.chest.recipe import POLICY, SIZE_PX
+from workers.encoder import open_encoder
 
 SHORT = Recipe(
     epochs=1,
@@ -26,6 +28,7 @@ SHORT = Recipe(
     settled=1,
     unsettled=1,
 )
+BOTH = (SHORT, replace(SHORT, mixed=0.0))
 
 
 def test_a_patient_is_in_one_fold(folder: Path) -> None:
@@ -54,12 +57,12 @@ def test_folds_are_learned_once_and_the_pack_opens(
             0,
             2,
             cache=tmp_path,
-            recipe=SHORT,
+            recipes=BOTH,
             progress=lambda *said: told.append(said),
         )
         for _ in range(2)
     )
-    assert [done for _, done, _ in told] == [1, 2, 2]
+    assert [done for _, done, _ in told] == [1, 2, 3, 4, 4]
     assert np.isfinite(first.scores).all()
     assert np.isfinite(first.states).all()
     assert np.array_equal(first.scores, second.scores)
@@ -72,6 +75,10 @@ def test_folds_are_learned_once_and_the_pack_opens(
         rate=0.1,
     )
     assert pack.gate is not None
+    encoder = open_encoder(pack, device="cpu", threads=1)
+    images = np.repeat(resized(data, SIZE_PX).images[:3, None], 3, axis=1)
+    assert encoder.embed_images(images).shape == (3, encoder.dimension)
+    assert encoder.dimension == 2 * pack.manifest.encoder.config["embedding"]
     assert [finding.key for finding in pack.findings] == [
         "sex",
         "view",
