@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dicom_node.errors import Permanent
 from workers.atlas.codes import Rows
 from workers.atlas.manifest import ApproximateSpec
-from workers.atlas.scan import ExactScan, Nearest, Places, score_rows
+from workers.atlas.scan import ExactScan, Nearest, Places, let_go, score_rows
 from workers.placing import Progress
 
 REFINED = 8
@@ -138,10 +138,12 @@ class ApproximateSearch:
         most = max((len(rows) for rows in left_out), default=0)
         wanted = min(k * self._refined + most, len(self._vectors))
         _, found = self._index.search(queries, wanted, params=params)
-        return [
+        best = [
             self._refine(rows[(rows >= 0) & ~np.isin(rows, out)], query, k)
             for rows, query, out in zip(found, queries, left_out, strict=True)
         ]
+        let_go(self._vectors)
+        return best
 
     def _refine(self, rows: Places, query: Rows, k: int) -> Nearest:
         scores = score_rows(self._vectors, rows, query.astype(np.float64))

@@ -13,6 +13,7 @@ every row is scored in full. Equal scores are in the order of the rows. Torch mu
 the integers (VNNI or AMX where there is one); each tile is computed by one thread.
 """
 
+import mmap
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,8 +31,8 @@ BLOCK = 16
 QUERIES = 32
 """Rows of a tile, rows of a block, and queries of a batch."""
 
-_FEW = 4096
-"""Rows that are scored in double precision at once; of more, the best in single."""
+_FEW, _AT_ONCE = 128, 4096
+"""Rows that are scored in double precision; of more, those that are best in single."""
 
 _ROUNDING = 2.0**-23
 _SLACK = 1e-5
@@ -108,6 +109,7 @@ class ExactScan:
                 limits = _Limits(allowed=allowed, without=left_out[part])
                 found += self._batch(asked, k, limits, pool)
         torch.set_num_threads(own)  # the pool set it to one
+        let_go(self._vectors)
         return found
 
     def _batch(
@@ -201,9 +203,10 @@ class ExactScan:
         codes, fine = self._codes, asked.fine[one]
         both = torch.from_numpy(fine.codes).T
         products = np.empty((len(rows), 2))
-        for start in range(0, len(rows), _FEW):
-            part = slice(start, start + _FEW)
-            tile = self._tiles[torch.from_numpy(rows[part])]
+        for start in range(0, len(rows), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            # numpy copies whole rows here, torch number by number
+            tile = torch.from_numpy(codes.codes.take(rows[part], axis=0))
             products[part] = self._product(tile, both).numpy()
         length = codes.length[rows].astype(np.float64)
         margin = (codes.residual[rows] + _SLACK * self._reach) * float(asked.norm[one])
@@ -221,12 +224,13 @@ class ExactScan:
     def _best_of(self, rows: Places, query: Scores, k: int) -> Nearest:
         """Return the `k` best of `rows`, all of them scored in double precision."""
         if len(rows) > _FEW:
-            single = np.concatenate(
+            asked = torch.from_numpy(query.astype(np.float32))
+            single = torch.cat(
                 [
-                    self._vectors[part] @ query.astype(np.float32)
-                    for part in np.array_split(rows, len(rows) // _FEW)
+                    torch.from_numpy(self._vectors.take(part, axis=0)) @ asked
+                    for part in np.array_split(rows, -(-len(rows) // _AT_ONCE))
                 ]
-            )
+            ).numpy()
             margin = _ROUNDING * len(query) * self._reach * float(np.linalg.norm(query))
             least = np.partition(single, -k)[-k] - 2 * margin if k < len(rows) else -1e9
             rows = rows[single >= least]
@@ -238,10 +242,22 @@ class ExactScan:
 def score_rows(vectors: Rows, rows: Places, query: Scores) -> Scores:
     """Return the scores (n,) of `rows` of `vectors`, the same in any company."""
     scores = np.empty(len(rows))
-    for start in range(0, len(rows), _FEW):
-        part = vectors[rows[start : start + _FEW]].astype(np.float64)
-        scores[start : start + _FEW] = np.einsum("nd,d->n", part, query)
+    for start in range(0, len(rows), _AT_ONCE):
+        part = vectors[rows[start : start + _AT_ONCE]].astype(np.float64)
+        scores[start : start + _AT_ONCE] = np.einsum("nd,d->n", part, query)
     return scores
+
+
+def let_go(vectors: Rows) -> None:
+    """Take the pages of memory-mapped vectors out of this process.
+
+    They stay in the page cache; else, searches would come to hold the whole file.
+    """
+    base: object = vectors
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
