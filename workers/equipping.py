@@ -4,6 +4,7 @@ Whatever a manifest names has to be there, verified, or the pack is not equipped
 a study is never concluded with half of a pack.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,7 +57,7 @@ class _Shelf:
 
     def nearest(
         self,
-        vectors: NDArray[np.float32],
+        runs: Sequence[NDArray[np.float32]],
         exam: Exam,
         k: int,
         *,
@@ -65,4 +66,4 @@ class _Shelf:
     ) -> AtlasSearch | None:
         """Return the `k` nearest cases of others, or None where there are none."""
         asker = Asker(studies=frozenset({study}), patients=frozenset({patient}))
-        return self.opened.nearest(vectors, exam, k, asker=asker)
+        return self.opened.nearest(runs, exam, k, asker=asker)

@@ -282,7 +282,7 @@ def _cases(
         return None
     return similar_cases(
         equipped.atlas,
-        conclusion.seen.frames,
+        conclusion.seen.runs,
         spec.k,
         study=job.study_uid,
         patient=job.patient,

@@ -1,7 +1,7 @@
 """The reference cases that a study resembles most: from an atlas, never from live ones.
 
 Pure: the atlas comes in as a value. Of the images that the pack looked at, those of the
-kind that most of them are ask together.
+kind that most of them are ask together: volumes as a whole, where the atlas has some.
 """
 
 from collections import Counter
@@ -20,7 +20,7 @@ class Atlas(Protocol):
 
     def nearest(
         self,
-        vectors: NDArray[np.float32],
+        runs: Sequence[NDArray[np.float32]],
         exam: Exam,
         k: int,
         *,
@@ -31,8 +31,9 @@ class Atlas(Protocol):
 
         Parameters
         ----------
-        vectors
-            (N, D) float32 of length one: of all images of one study.
+        runs
+            Of each volume of one study its slices, of each image one row: (n, D) float32
+            of length one.
         exam
             How they were taken.
         study, patient
@@ -43,21 +44,30 @@ class Atlas(Protocol):
 
 def similar_cases(
     atlas: Atlas,
-    frames: Sequence[EmbeddedImage],
+    runs: Sequence[Sequence[EmbeddedImage]],
     k: int,
     *,
     study: StudyUid,
     patient: Sha256,
 ) -> AtlasSearch | None:
-    """Return the `k` cases nearest to a study; None where nothing can be asked."""
-    frames = [frame for frame in frames if np.isfinite(frame.vector).all()]
-    if not frames:
+    """Return the `k` cases nearest to a study; None where nothing can be asked.
+
+    Parameters
+    ----------
+    runs
+        Its images: the slices of each volume in order, other images one by one.
+    """
+    readable = [
+        [frame for frame in run if np.isfinite(frame.vector).all()] for run in runs
+    ]
+    kinds = Counter(_kind(frame) for run in readable for frame in run)
+    if not kinds:
         return None
-    kinds = Counter(_kind(frame) for frame in frames)
     [(kind, _)] = kinds.most_common(1)
-    alike = [frame for frame in frames if _kind(frame) == kind]
-    vectors = np.stack([frame.vector for frame in alike])
-    return atlas.nearest(vectors, alike[0].source.exam, k, study=study, patient=patient)
+    alike = [run for run in readable if run and _kind(run[0]) == kind]
+    vectors = [np.stack([frame.vector for frame in run]) for run in alike]
+    exam = alike[0][0].source.exam
+    return atlas.nearest(vectors, exam, k, study=study, patient=patient)
 
 
 def _kind(frame: EmbeddedImage) -> tuple[str, str]:

@@ -1,6 +1,6 @@
-"""Answers to a question, from an atlas or from any file of embeddings: hits, in order."""
+"""Answers to a question: hits, in order, and what was compared with what."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -9,27 +9,15 @@ import numpy as np
 from dicom_node.domain import EncoderKey
 from dicom_node.errors import Permanent
 from workers.atlas.asking import Question
+from workers.atlas.codes import Rows
 from workers.atlas.columns import CaseKind
-from workers.atlas.link import NOT_CHECKED
-from workers.atlas.opened import OpenAtlas, best_of
-from workers.atlas.searching import Filters, FlatSearch, unit
-from workers.cohort import EmbeddingFile
+from workers.atlas.comparing import METHOD, compare, counted, of_kind
+from workers.atlas.opened import OpenAtlas
+from workers.atlas.searching import Filters
 from workers.encoder import Encoder
 from workers.labels import label_weights, shares
+from workers.manifest import VolumeMethod
 from workers.volumes import volume_embedding
-
-
-class Drawing(Protocol):
-    """Draws a frame of an instance, as PNG."""
-
-    def __call__(self, instance: str, frame: int) -> bytes:
-        """Return the PNG; empty where there is none."""
-        ...
-
-
-def no_picture(instance: str, frame: int) -> bytes:  # noqa: ARG001 - a `Drawing`
-    """Return no picture."""
-    return b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +26,8 @@ class Hit:
 
     Parameters
     ----------
+    kind
+        What it is: never compared with another unless the answer says so.
     labelled
         Whether anybody looked for findings: then no labels mean none of them.
     about
@@ -48,6 +38,7 @@ class Hit:
 
     name: str
     similarity: float
+    kind: CaseKind = CaseKind.IMAGE
     labels: tuple[str, ...] = ()
     labelled: bool = False
     about: str = ""
@@ -78,10 +69,13 @@ class Answer:
     ----------
     source
         What was searched.
+    compared
+        What with what, e.g. ``1 volume with volumes``.
     """
 
     question: str
     source: str
+    compared: str = ""
     hits: tuple[Hit, ...] = ()
     prompts: tuple[PromptRank, ...] = ()
     remark: str = ""
@@ -95,10 +89,12 @@ class Answer:
         return {
             "question": self.question,
             "source": self.source,
+            "compared": self.compared,
             "remark": self.remark,
             "hits": [
                 {
                     "name": hit.name,
+                    "kind": hit.kind.name.lower(),
                     "similarity": round(hit.similarity, 6),
                     "labels": list(hit.labels),
                     "about": hit.about,
@@ -141,99 +137,102 @@ class AtlasShelf:
         self.atlas.check_encoder(key, whose)
 
     def answer(self, question: Question, k: int, filters: Filters) -> Answer:
-        """Return the `k` nearest cases."""
+        """Return the `k` nearest cases.
+
+        Raises
+        ------
+        Permanent
+            If only cases of the other kind are there, and that is not what was asked.
+        """
         atlas, manifest = self.atlas, self.atlas.manifest
-        vectors, kind = atlas.as_asked(question.vectors, question.modality, filters)
-        limits = Filters(
-            modality=filters.modality, body_part=filters.body_part, kind=kind
-        )
+        kinds = atlas.kinds(replace(filters, kind=None))
+        asking = Asking.of(question, kinds, filters.kind, manifest.volume_embedding)
         found, remark = atlas.rows(
-            vectors,
+            asking.vectors,
             k,
-            filters=limits,
+            filters=replace(filters, kind=asking.among),
             asker=question.asker,
             approximate=self.approximate,
         )
+        checked = "" if question.asker is None else remark
         return Answer(
             question=question.words,
             source=f"{manifest.name} {manifest.version}, sha256:{atlas.digest}",
+            compared=asking.words,
             hits=tuple(
                 self._hit(int(row), float(score))
                 for row, score in zip(found.rows, found.scores, strict=True)
             ),
-            remark="" if question.asker is None else remark,
+            remark="; ".join(filter(None, (*asking.remarks, checked))),
         )
 
     def _hit(self, row: int, similarity: float) -> Hit:
         atlas = self.atlas
         case = atlas.case(row, similarity)
-        kind = CaseKind(int(atlas.columns.kind[row])).name.lower()
         modality = atlas.manifest.modalities[atlas.columns.modality[row]]
         part = atlas.manifest.body_parts[atlas.columns.body_part[row]]
         return Hit(
             name=case.identifier,
             similarity=similarity,
+            kind=CaseKind(int(atlas.columns.kind[row])),
             labels=tuple(label.meaning for label in case.labels),
             labelled=True,
-            about=" ".join(filter(None, (modality, part, kind))),
+            about=" ".join(filter(None, (modality, part))),
             established_by=case.established_by,
             picture=atlas.thumbnail(row),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ResearchShelf:
-    """Embeddings of one's own, for research: results name instances, not cases.
+class Asking:
+    """A question as it is put to a shelf.
 
     Parameters
     ----------
-    files
-        Of one encoder.
-    pictures
-        PNG of an instance's frame; empty where there is none.
+    vectors
+        (Q, D) float32.
+    among
+        Of which kind an answer is; None for any.
+    words
+        What is compared with what.
     """
 
-    files: tuple[EmbeddingFile, ...]
-    pictures: Drawing
+    vectors: Rows
+    among: CaseKind | None
+    words: str
+    remarks: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        first = self.files[0]
-        for other in self.files[1:]:
-            if other.encoder_key != first.encoder_key:
-                raise Permanent(f"{other.path} and {first.path} are of two encoders")
+    @classmethod
+    def of(
+        cls,
+        question: Question,
+        kinds: Collection[CaseKind],
+        wanted: CaseKind | None,
+        method: VolumeMethod = METHOD,
+    ) -> "Asking":
+        """Return how `question` is put where `kinds` are there to compare with.
 
-    def check_encoder(self, key: EncoderKey, whose: str) -> None:
-        """Accept an encoder of which the embeddings can be compared with these."""
-        if key != self.files[0].encoder_key:
-            raise Permanent(f"{self.files[0].path} is of another encoder than {whose}")
-
-    def answer(self, question: Question, k: int, filters: Filters) -> Answer:
-        """Return the `k` nearest images of other studies."""
-        if filters.modality or filters.body_part or filters.kind is not None:
-            raise Permanent("a file of embeddings says nothing to filter by")
-        places = [(f, row) for f in self.files for row in range(len(f.sop_instances))]
-        vectors = np.concatenate([file.vectors for file in self.files])
-        own = question.asker.studies if question.asker else frozenset[str]()
-        other = np.array([file.studies[row] not in own for file, row in places])
-        each = FlatSearch(vectors).search(unit(question.vectors), k, allowed=other)
-        best = best_of(each, k)
-        return Answer(
-            question=question.words,
-            source=", ".join(str(file.path) for file in self.files),
-            hits=tuple(
-                self._hit(*places[int(row)], float(score))
-                for row, score in zip(best.rows, best.scores, strict=True)
-            ),
-            remark="" if question.asker is None else NOT_CHECKED,
-        )
-
-    def _hit(self, file: EmbeddingFile, row: int, similarity: float) -> Hit:
-        instance, frame = file.sop_instances[row], int(file.frames[row])
-        return Hit(
-            name=instance,
-            similarity=similarity,
-            about=f"frame {frame + 1}, study {file.studies[row]}",
-            picture=self.pictures(instance, frame),
+        Raises
+        ------
+        Permanent
+            If there is only the other kind, and that is not `wanted`.
+        """
+        if question.asker is None:
+            among = [wanted] if wanted is not None else sorted(kinds)
+            words = (
+                f"the text with {' and '.join(map(of_kind, among))}" if among else ""
+            )
+            return cls(vectors=question.vectors, among=wanted, words=words)
+        found = compare(question.runs, kinds, wanted=wanted, method=method)
+        if kinds and wanted is None and found.among not in kinds:
+            raise Permanent(
+                f"{counted(len(found.vectors), found.asked)} to search with, and only "
+                "volumes to compare with: ask with a whole study, or --kind volume"
+            )
+        more = (f"not compared: {counted(found.unasked, CaseKind.IMAGE)} of the study",)
+        remarks = question.remarks + (more if found.unasked else ())
+        return cls(
+            vectors=found.vectors, among=found.among, words=str(found), remarks=remarks
         )
 
 

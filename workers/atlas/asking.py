@@ -1,12 +1,14 @@
 """What is searched with, as vectors: a text, a picture, a study.
 
-Pictures are DICOM images, or plain ones (PNG, JPEG and what else Pillow reads), which
-are treated like DICOM images of eight bits.
+A study is its volumes, each of them its slices in order, and its other images. Pictures
+are DICOM images, or plain ones (PNG, JPEG and what else Pillow reads), which are treated
+like DICOM images of eight bits.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +24,15 @@ from workers.decode import Decoded, read_header
 from workers.decoding import DecodedInput, DecodePool, FrameInput
 from workers.encoder import Encoder
 from workers.facts import Rescale
+from workers.harvest import Embedded
 from workers.listing import ImageSource, files_in, images
 from workers.policy import Preprocessing
 from workers.preprocess import channels, prepare
+from workers.vectors import in_order
+from workers.volumes import Kind
 
 _BATCH = 64
+_Run = TypeVar("_Run", bound=Sequence[Any])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,28 +43,33 @@ class Question:
     ----------
     words
         What it is, for people.
-    vectors
-        (Q, D) float32: one row, or one for each frame of a study.
-    modality
-        Of a study; empty where it is unknown.
+    runs
+        (n, D) float32 each: the slices of a volume, or one row for an image or a text.
     asker
         Whose it is; None for a text, which is nobody's.
-    pictures
-        (3, S, S) uint8, one for each of the first frames; what was searched with.
+    picture
+        (3, S, S) uint8, of what was searched with: of a volume, its middle.
+    remarks
+        What of a study nothing is searched with.
     """
 
     words: str
-    vectors: Rows
-    modality: str = ""
+    runs: tuple[Rows, ...]
     asker: Asker | None = None
-    pictures: tuple[NDArray[np.uint8], ...] = ()
+    picture: NDArray[np.uint8] | None = None
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def vectors(self) -> Rows:
+        """Return all rows (Q, D)."""
+        return np.concatenate(self.runs)
 
 
 def ask_text(text: str, encoder: Encoder) -> Question:
     """Return the question that a text is."""
     if not text.strip():
         raise Permanent("there is nothing to search with: the text is empty")
-    return Question(words=text, vectors=encoder.embed_texts([text]))
+    return Question(words=text, runs=(encoder.embed_texts([text]),))
 
 
 def ask_files(path: Path, encoder: Encoder, decoders: DecodePool) -> Question:
@@ -73,9 +84,9 @@ def ask_files(path: Path, encoder: Encoder, decoders: DecodePool) -> Question:
         picture = _plain(path, encoder.preprocessing)
         return Question(
             words=path.name,
-            vectors=encoder.embed_images(picture[None]),
+            runs=(encoder.embed_images(picture[None]),),
             asker=Asker(),
-            pictures=(picture,),
+            picture=picture,
         )
     found = [
         i for i in images(list(files_in([path])), {}) if isinstance(i, ImageSource)
@@ -83,23 +94,20 @@ def ask_files(path: Path, encoder: Encoder, decoders: DecodePool) -> Question:
     if len({source.study_uid for source in found}) != 1:
         count = len({source.study_uid for source in found})
         raise Permanent(f"{path} holds images of {count} studies, not of one")
-    frames = [
-        FrameInput(path=Path(source.stamp.path), frame=frame)
-        for source in found
-        for frame in range(source.frames)
-        if encoder.preprocessing.uses(frame)
-    ]
-    pictures = _decoded(frames, encoder.preprocessing, decoders)
-    parts = [
-        encoder.embed_images(np.stack(pictures[start : start + _BATCH]))
-        for start in range(0, len(pictures), _BATCH)
-    ]
+    frames, unread = _embedded(found, encoder, decoders)
+    places = {(one.source.sop_instance_uid, one.frame): one for one in frames}
+    volumes = in_order(frames).volumes
+    asking, remarks = _without_localisers([(v.kind, v.slices) for v in volumes])
+    longest = max(asking, key=len)
+    middle = places[longest[len(longest) // 2].place]
+    if unread:
+        remarks = (*remarks, f"not read: {_images(unread)}")
     return Question(
         words=path.name,
-        vectors=np.concatenate(parts),
-        modality=found[0].modality,
+        runs=tuple(np.stack([places[s.place].vector for s in run]) for run in asking),
         asker=_asker(found),
-        pictures=tuple(pictures[:1]),
+        picture=_picture(middle, encoder.preprocessing, decoders),
+        remarks=remarks,
     )
 
 
@@ -114,24 +122,72 @@ def ask_study(uid: str, file: EmbeddingFile) -> Question:
     rows = [row for row, study in enumerate(file.studies) if study == uid]
     if not rows:
         raise Permanent(f"{file.path} holds no image of study {uid}")
-    units = frozenset(file.sop_instances[row] for row in rows)
+    by_volume: dict[int, list[int]] = {}
+    for row in rows:
+        by_volume.setdefault(int(file.volumes[row]), []).append(row)
+    asking, remarks = _without_localisers(
+        [(file.kind_of(volume), run) for volume, run in by_volume.items()]
+    )
+    units = {file.sop_instances[row] for row in rows}
+    units |= {file.series[row] for row in rows}
     return Question(
         words=uid,
-        vectors=file.vectors[rows],
-        asker=Asker(studies=frozenset([uid]), units=units),
+        runs=tuple(file.vectors[run] for run in asking),
+        asker=Asker(studies=frozenset([uid]), units=frozenset(units)),
+        remarks=remarks,
     )
 
 
-def _decoded(
-    frames: Sequence[FrameInput], policy: Preprocessing, decoders: DecodePool
-) -> list[NDArray[np.uint8]]:
-    outcomes = decoders.map(frames, policy)
-    found = [np.array(o.image) for o in outcomes if isinstance(o, DecodedInput)]
-    if not found:
-        reasons = [o.reason for o in outcomes if not isinstance(o, DecodedInput)]
+def _without_localisers(
+    volumes: Sequence[tuple[str, _Run]],
+) -> tuple[list[_Run], tuple[str, ...]]:
+    """Return the runs that ask, and a remark on those that do not."""
+    asking = [run for kind, run in volumes if kind != Kind.LOCALISER]
+    if not asking:
+        return [run for _, run in volumes], ()
+    left = sum(len(run) for kind, run in volumes if kind == Kind.LOCALISER)
+    return asking, (f"left out: {_images(left)} of localisers",) if left else ()
+
+
+def _embedded(
+    found: Sequence[ImageSource], encoder: Encoder, decoders: DecodePool
+) -> tuple[list[Embedded], int]:
+    """Return the frames that can be read, embedded, and how many cannot."""
+    policy = encoder.preprocessing
+    frames = [(s, n) for s in found for n in range(s.frames) if policy.uses(n)]
+    embedded, reasons = list[Embedded](), list[str]()
+    for start in range(0, len(frames), _BATCH):
+        part = frames[start : start + _BATCH]
+        outcomes = decoders.map([_input(s, frame) for s, frame in part], policy)
+        read = [o for o in outcomes if isinstance(o, DecodedInput)]
+        reasons += [o.reason for o in outcomes if not isinstance(o, DecodedInput)]
+        vectors = iter(
+            encoder.embed_images(np.stack([o.image for o in read])) if read else ()
+        )
+        embedded += [
+            Embedded(source=s, frame=frame, geometry=o.geometry, vector=next(vectors))
+            for (s, frame), o in zip(part, outcomes, strict=True)
+            if isinstance(o, DecodedInput)
+        ]
+    if not embedded:
         why = reasons[0] if reasons else "it has no frames"
         raise Permanent(f"there is no image that can be read: {why}")
-    return found
+    return embedded, len(reasons)
+
+
+def _picture(
+    one: Embedded, policy: Preprocessing, decoders: DecodePool
+) -> NDArray[np.uint8] | None:
+    (outcome,) = decoders.map([_input(one.source, one.frame)], policy)
+    return np.array(outcome.image) if isinstance(outcome, DecodedInput) else None
+
+
+def _input(source: ImageSource, frame: int) -> FrameInput:
+    return FrameInput(path=Path(source.stamp.path), frame=frame)
+
+
+def _images(count: int) -> str:
+    return f"{count} image{'s'[: count != 1]}"
 
 
 def _asker(found: Sequence[ImageSource]) -> Asker:

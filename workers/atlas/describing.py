@@ -68,18 +68,21 @@ def cell_table(manifest: AtlasManifest) -> Table:
 def answer_view(answer: Answer) -> RenderableType:
     """Return an answer as a person reads it."""
     parts: list[RenderableType] = [Text(f"{answer.question}: {answer.source}")]
+    if answer.compared:
+        parts.append(Text(f"compared: {answer.compared}"))
     if answer.prompts:
         texts = Table("text", "similarity", "share of these texts")
         for one in answer.prompts:
             texts.add_row(one.text, f"{one.similarity:.4f}", f"{one.share:.1%}")
         parts.append(texts)
     if answer.hits:
-        hits = Table("", "case", "similarity", "labels", "about")
+        hits = Table("", "case", "kind", "similarity", "labels", "about")
         for rank, hit in enumerate(answer.hits, start=1):
             by = f" ({hit.established_by})" if hit.established_by else ""
             similarity = f"{hit.similarity:.4f}"
             labels = ", ".join(hit.labels) + by
-            hits.add_row(str(rank), hit.name, similarity, labels, hit.about)
+            kind = hit.kind.name.lower()
+            hits.add_row(str(rank), hit.name, kind, similarity, labels, hit.about)
         parts.append(hits)
     if answer.remark:
         parts.append(Text(answer.remark))

@@ -9,15 +9,13 @@ from dicom_node.errors import Permanent
 from workers.atlas.answering import (
     Answer,
     AtlasShelf,
-    Drawing,
-    ResearchShelf,
     Shelf,
-    no_picture,
     rank_prompts,
 )
 from workers.atlas.asking import Question, ask_files, ask_study, ask_text
 from workers.atlas.deidentify import thumbnail
 from workers.atlas.opened import open_atlas
+from workers.atlas.research import Drawing, ResearchShelf, no_picture
 from workers.atlas.searching import Filters
 from workers.cohort import EmbeddingFile, read_embeddings
 from workers.decoding import DecodedInput, DecodePool, FrameInput
@@ -112,7 +110,7 @@ def look_up(wanted: Wanted, tools: Tools) -> Found:
         if prompts:
             ranks = rank_prompts(question, prompts, desk.encoder())
             answer = answer.with_prompts(ranks)
-    asked = thumbnail(question.pictures[0]) if question.pictures else b""
+    asked = b"" if question.picture is None else thumbnail(question.picture)
     return Found(answer=answer, asked=asked)
 
 

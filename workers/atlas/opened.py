@@ -4,6 +4,7 @@ The vectors stay on disk, memory-mapped; processes that open the same atlas shar
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +18,7 @@ from workers.atlas.approximate import ApproximateSearch
 from workers.atlas.checking import check
 from workers.atlas.codes import Codes, Rows
 from workers.atlas.columns import CaseKind, Columns, read_columns
+from workers.atlas.comparing import Compared, compare
 from workers.atlas.link import NOT_CHECKED, Asker, Link, beside, read_link
 from workers.atlas.manifest import (
     APPROXIMATE,
@@ -30,7 +32,6 @@ from workers.atlas.scan import ExactScan, Nearest, Places
 from workers.atlas.searching import Filters, Searcher, unit
 from workers.atlas.shelf import map_codes, map_vectors
 from workers.cohort import Truth
-from workers.volumes import SECTIONAL, volume_embedding
 
 
 class ExamLike(Protocol):
@@ -75,7 +76,7 @@ class OpenAtlas:
 
     def nearest(
         self,
-        vectors: Rows,
+        runs: Sequence[Rows],
         exam: ExamLike,
         k: int,
         *,
@@ -83,14 +84,14 @@ class OpenAtlas:
     ) -> AtlasSearch | None:
         """Return the cases that resemble a study most, of its modality and body part.
 
-        A series of slices is compared with whole volumes where the atlas has some of
-        that modality; otherwise each image is compared with images, and a case counts
-        by the image that it resembles most. Of an exam without a body part, all count.
+        Whole volumes are compared with whole volumes where the atlas has some of that
+        modality; otherwise each image is compared with images. A case counts by the one
+        that it resembles most. Of an exam without a body part, all count.
 
         Parameters
         ----------
-        vectors
-            (N, D) float32, of the study's frames.
+        runs
+            Of each volume of the study its slices (n, D) float32, of each image one row.
         asker
             Whose study it is.
 
@@ -99,31 +100,25 @@ class OpenAtlas:
         AtlasSearch or None
             None where the atlas has no case of the kind.
         """
-        if not len(vectors):
+        if not runs:
             return None
         filters = Filters(modality=exam.modality, body_part=exam.body_part)
-        asked, kind = self.as_asked(vectors, exam.modality, filters)
-        filters = replace(filters, kind=kind)
+        compared = self.compared(runs, filters)
+        filters = replace(filters, kind=compared.among)
         if not self.counting(filters).any():
             return None
-        return self.search(asked, k, filters=filters, asker=asker)
+        return self.search(compared.vectors, k, filters=filters, asker=asker)
 
-    def as_asked(
-        self, vectors: Rows, modality: str, filters: Filters
-    ) -> tuple[Rows, CaseKind | None]:
-        """Return what to search with for frames (N, D), and among cases of which kind.
-
-        One vector of the whole where slices are compared with volumes, see `nearest`.
-        """
-        volumes = replace(filters, kind=CaseKind.VOLUME)
-        if filters.kind is not None:
-            whole = filters.kind is CaseKind.VOLUME and len(vectors) > 1
-        else:
-            whole = modality in SECTIONAL and bool(self.counting(volumes).any())
-        if not whole:
-            return vectors, filters.kind
+    def compared(self, runs: Sequence[Rows], filters: Filters) -> Compared:
+        """Return what is compared with what where `runs` ask, see `nearest`."""
         method = self.manifest.volume_embedding
-        return volume_embedding(vectors, method)[None], CaseKind.VOLUME
+        kinds = self.kinds(replace(filters, kind=None))
+        return compare(runs, kinds, wanted=filters.kind, method=method)
+
+    def kinds(self, filters: Filters) -> tuple[CaseKind, ...]:
+        """Return of which kinds the cases that count are."""
+        found = np.unique(self.columns.kind[self.counting(filters)]).tolist()
+        return tuple(map(CaseKind, found))
 
     def search(
         self,

@@ -32,6 +32,7 @@ li { background: var(--card); border: 1px solid var(--line); border-radius: 8px;
 .rank { color: var(--soft); font-weight: 400; }
 .similarity { font-variant-numeric: tabular-nums; }
 .labels { margin: .3rem 0; color: var(--ink); }
+.kind { border: 1px solid var(--line); border-radius: 4px; padding: 0 .3rem; }
 .small { font-size: .82rem; }
 table { border-collapse: collapse; margin: 1rem 0; }
 td, th { text-align: left; padding: .3rem 1rem .3rem 0;
@@ -69,6 +70,8 @@ def contact_sheet(answer: Answer, *, asked: bytes = b"") -> str:
 def _head(answer: Answer) -> Iterator[str]:
     yield f"<h1>Nearest to: {escape(answer.question)}</h1>"
     yield f"<p>{escape(answer.source)}</p>"
+    if answer.compared:
+        yield f"<p>Compared: {escape(answer.compared)}</p>"
     remark = f" {escape(answer.remark.capitalize())}." if answer.remark else ""
     yield (
         '<p class="banner"><strong>Research, not for diagnosis.</strong> '
@@ -102,7 +105,8 @@ def _hit(hit: Hit) -> tuple[str, str]:
     text = (
         f'<div class="text"><div class="name">{escape(hit.name)}'
         f'<span class="similarity">{hit.similarity:.3f}</span></div>{known}'
-        f'<p class="small">{escape(hit.about)}</p></div>'
+        f'<p class="small"><span class="kind">{hit.kind.name.lower()}</span> '
+        f"{escape(hit.about)}</p></div>"
     )
     return _picture(hit.picture, hit.name), text
 

@@ -36,6 +36,8 @@ class EmbeddingFile:
         What they were made with.
     path
         Where they come from, for messages.
+    kinds
+        What each volume is (`workers.volumes.Kind`); empty where the file does not say.
     """
 
     vectors: NDArray[np.float32]
@@ -46,6 +48,7 @@ class EmbeddingFile:
     volumes: NDArray[np.int32]
     encoder_key: EncoderKey
     path: Path
+    kinds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         rows = len(self.sop_instances)
@@ -60,6 +63,10 @@ class EmbeddingFile:
         if not np.isfinite(lengths).all():
             row = int((~np.isfinite(lengths)).argmax())
             raise Permanent(f"{self.path}: row {row} holds something that is no number")
+
+    def kind_of(self, volume: int) -> str:
+        """Return what a volume is; empty where the file does not say."""
+        return self.kinds[volume] if volume < len(self.kinds) else ""
 
 
 def read_embeddings(path: Path) -> EmbeddingFile:
@@ -124,6 +131,7 @@ def _file(
             profile=about.get("profile", ""),
         ),
         path=path,
+        kinds=tuple(json.loads(about.get("volumes", "{}")).get("kind", ())),
     )
 
 

@@ -1,6 +1,6 @@
 """From stored embeddings to a result: gate, shadow mode, calibration and atlas together."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,7 +76,7 @@ class Shelf:
 
     def nearest(
         self,
-        vectors: NDArray[np.float32],
+        runs: Sequence[NDArray[np.float32]],
         exam: Exam,
         k: int,
         *,
@@ -85,7 +85,7 @@ class Shelf:
     ) -> AtlasSearch | None:
         """Return as many cases as are asked for."""
         assert exam.modality == "DX"
-        self.asked.append((len(vectors), study, patient))
+        self.asked.append((len(runs), study, patient))
         return atlas_search(k)
 
 

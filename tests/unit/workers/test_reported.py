@@ -1,5 +1,6 @@
 """What of a finding is reported, and what is not: bands, probabilities, shadow, gate."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -220,7 +221,7 @@ class Shelf:
 
     def nearest(
         self,
-        vectors: NDArray[np.float32],
+        runs: Sequence[NDArray[np.float32]],
         exam: Exam,
         k: int,
         *,
@@ -228,7 +229,7 @@ class Shelf:
         patient: Sha256,
     ) -> AtlasSearch | None:
         """Return no cases, of an atlas that has a name."""
-        self.asked.append((len(vectors), exam, k, study, patient))
+        self.asked.append((len(runs), exam, k, study, patient))
         return AtlasSearch(
             atlas="a", version="1", digest=Sha256("0" * 64), metric="cosine", cases=()
         )
@@ -241,8 +242,8 @@ def test_an_atlas_is_asked_with_the_images_of_one_kind() -> None:
         return EmbeddedImage(source=file, frame=0, vector=AXIS[0])
 
     shelf = Shelf()
-    chests = [frame(source(1)), frame(source(2))]
+    chests = [[frame(source(1))], [frame(source(2))]]
     who: Any = {"study": StudyUid("1.2"), "patient": Sha256("p")}
-    assert similar_cases(shelf, [frame(head_slice(3)), *chests], 5, **who) is not None
+    assert similar_cases(shelf, [[frame(head_slice(3))], *chests], 5, **who) is not None
     assert shelf.asked == [(2, source(1).exam, 5, "1.2", "p")]
-    assert similar_cases(shelf, [embedded(source(), float("nan"))], 5, **who) is None
+    assert similar_cases(shelf, [[embedded(source(), float("nan"))]], 5, **who) is None

@@ -72,8 +72,8 @@ def test_filters_hold(tmp_path: Path, pack: Pack, spare_pool: DecodePool) -> Non
     chests = atlas.search(query, 50, filters=Filters(modality="DX"))
     assert len(chests.cases) == atlas.manifest.cases - 1
     assert not atlas.search(query, 9, filters=Filters(modality="MR")).cases
-    assert atlas.nearest(query, Exam(modality="MR"), 5) is None
-    found = atlas.nearest(query, Exam(modality="CR", body_part="SKULL"), 5)
+    assert atlas.nearest([query], Exam(modality="MR"), 5) is None
+    found = atlas.nearest([query], Exam(modality="CR", body_part="SKULL"), 5)
     assert found is not None
     assert found.cases == odd.cases
     assert (found.atlas, found.digest) == ("chests", atlas.digest)
