@@ -75,6 +75,7 @@ def bench(settings: Settings, packs: Sequence[Pack]) -> Iterator[Bench]:
                     pack,
                     device=settings.worker.device,
                     threads=settings.worker.threads,
+                    milvus_token=settings.worker.milvus_secret,
                 )
                 for pack in packs
             },

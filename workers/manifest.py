@@ -167,9 +167,11 @@ class AtlasSpec:
     name, version, digest
         Which one it is: another digest is another atlas, and the pack does not load.
     path
-        Where it lies: relative to the pack, or absolute.
+        Where it lies: relative to the pack, or absolute; or ``milvus+URI``.
     k
         Cases that are shown.
+    link
+        Its link file where it does not lie beside it: relative to the pack, or absolute.
     """
 
     __pydantic_config__: ClassVar = _FORBID
@@ -179,6 +181,7 @@ class AtlasSpec:
     digest: str
     path: str
     k: int = 5
+    link: str = ""
 
     def __post_init__(self) -> None:
         if not self.name or not self.version or not self.path:

@@ -16,6 +16,7 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
+    SecretStr,
     field_validator,
     model_validator,
 )
@@ -211,6 +212,13 @@ class Worker(Table):
     """Address space of such a process, 4 GiB unless set: a file that needs more counts as unreadable."""
     decode_timeout_s: PositiveFloat = 60.0
     """A file that is not decoded by then counts as unreadable."""
+    milvus_token: SecretStr | None = None
+    """For an atlas in Milvus: a token, or `user:password`. Best set as `PACSIGHT_WORKER__MILVUS_TOKEN`."""
+
+    @property
+    def milvus_secret(self) -> str:
+        """Return the token; empty for none."""
+        return self.milvus_token.get_secret_value() if self.milvus_token else ""
 
 
 class Report(Table):

@@ -12,7 +12,7 @@ from workers.atlas.asking import Question
 from workers.atlas.codes import Rows
 from workers.atlas.columns import CaseKind
 from workers.atlas.comparing import METHOD, compare, counted, of_kind
-from workers.atlas.opened import OpenAtlas
+from workers.atlas.searchable import Searchable
 from workers.atlas.searching import Filters
 from workers.encoder import Encoder
 from workers.labels import label_weights, shares
@@ -129,7 +129,7 @@ class Shelf(Protocol):
 class AtlasShelf:
     """An atlas that is searched."""
 
-    atlas: OpenAtlas
+    atlas: Searchable
     approximate: bool = False
 
     def check_encoder(self, key: EncoderKey, whose: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, load_file, save_file
 
 from dicom_node.errors import Permanent
 
@@ -79,10 +79,26 @@ def read_columns(path: Path) -> Columns:
         If it holds others.
     """
     try:
-        found = load_file(path)
-        letters = found["identifier"]
-        found["identifier"] = letters.view(f"S{letters.shape[1]}")[:, 0]
-        columns = Columns(**found)
+        return _columns(load_file(path))
     except (OSError, SafetensorError, TypeError, KeyError) as error:
         raise Permanent(f"{path} does not hold the columns of an atlas") from error
-    return columns
+
+
+def columns_of(content: bytes, where: str) -> Columns:
+    """Return the columns of a file's content.
+
+    Raises
+    ------
+    Permanent
+        If it holds others.
+    """
+    try:
+        return _columns(load(content))
+    except (SafetensorError, TypeError, KeyError) as error:
+        raise Permanent(f"{where} does not hold the columns of an atlas") from error
+
+
+def _columns(found: dict[str, NDArray[Any]]) -> Columns:
+    letters = found["identifier"]
+    names = letters.view(f"S{letters.shape[1]}")[:, 0]
+    return Columns(**found | {"identifier": names})

@@ -14,7 +14,7 @@ from workers.atlas.answering import (
 )
 from workers.atlas.asking import Question, ask_files, ask_study, ask_text
 from workers.atlas.deidentify import thumbnail
-from workers.atlas.opened import open_atlas
+from workers.atlas.places import open_reference
 from workers.atlas.research import Drawing, ResearchShelf, no_picture
 from workers.atlas.searching import Filters
 from workers.cohort import EmbeddingFile, read_embeddings
@@ -39,6 +39,8 @@ class Wanted:
         Whose encoder embeds the question.
     prompts
         Texts that are ranked against the question.
+    atlas
+        A folder, or ``milvus+URI``.
     images
         A folder of DICOM files to draw pictures of research hits from.
     """
@@ -46,7 +48,7 @@ class Wanted:
     text: str = ""
     image: Path | None = None
     study: str = ""
-    atlas: Path | None = None
+    atlas: str = ""
     embeddings: tuple[Path, ...] = ()
     pack: str = ""
     k: int = 10
@@ -76,6 +78,7 @@ class Tools:
 
     model: Callable[[Pack], Encoder]
     decoders: Callable[[], AbstractContextManager[DecodePool]]
+    milvus_token: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +180,9 @@ def _shelf(
     wanted: Wanted, files: tuple[EmbeddingFile, ...], desk: _Desk
 ) -> Shelf | None:
     if wanted.atlas:
-        atlas = open_atlas(wanted.atlas, link=wanted.link)
+        token = desk.tools.milvus_token
+        atlas = open_reference(wanted.atlas, link=wanted.link, token=token)
+        desk.at.callback(atlas.close)
         for file in files:
             atlas.check_encoder(file.encoder_key, str(file.path))
         return AtlasShelf(atlas=atlas, approximate=wanted.approximate)

@@ -187,13 +187,25 @@ def read_atlas(folder: Path) -> AtlasManifest:
     """
     path = folder / ATLAS
     try:
-        return _manifests.validate_json(path.read_bytes(), strict=True)
+        return parse_atlas(path.read_bytes(), str(path))
     except OSError as error:
         raise Permanent(f"{path}: {error.strerror}") from error
+
+
+def parse_atlas(content: bytes, origin: str) -> AtlasManifest:
+    """Return what the content of an ``atlas.json`` says.
+
+    Raises
+    ------
+    Permanent
+        If it is not understood.
+    """
+    try:
+        return _manifests.validate_json(content, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "atlas"
-        raise Permanent(f"{path}: {where}: {first['msg']}") from error
+        raise Permanent(f"{origin}: {where}: {first['msg']}") from error
 
 
 def write_atlas(folder: Path, manifest: AtlasManifest) -> None:

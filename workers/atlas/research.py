@@ -18,7 +18,7 @@ from workers.atlas.codes import Rows
 from workers.atlas.columns import CaseKind
 from workers.atlas.comparing import METHOD
 from workers.atlas.link import NOT_CHECKED
-from workers.atlas.opened import best_of
+from workers.atlas.searchable import best_of
 from workers.atlas.searching import Filters, FlatSearch, unit
 from workers.cohort import EmbeddingFile
 from workers.volumes import Kind, volume_embedding

@@ -152,6 +152,34 @@ def remove(
     _told(out, as_json=as_json)
 
 
+@atlases.command()
+def publish(
+    atlas: Annotated[Path, typer.Argument(help="Folder of the atlas.")],
+    uri: Annotated[str, typer.Argument(help="Of Milvus: http(s)://..., or FILE.db.")],
+    *,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Remove other versions of it there.")
+    ] = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Write an atlas to Milvus, where `--atlas milvus+URI` and packs find it."""
+    from dicom_node.config import load_settings
+    from workers.atlas.opened import open_atlas
+    from workers.atlas.published import MilvusPlace
+    from workers.atlas.published import publish as write
+
+    token = load_settings(config).worker.milvus_secret
+    opened, place = open_atlas(atlas), MilvusPlace.of(uri)
+    with bar(quiet=as_json) as progress:
+        place = write(opened, place, token, replace=replace, progress=progress)
+    if as_json:
+        told = {"atlas": str(place), "digest": opened.digest}
+        typer.echo(json.dumps(told, indent=2))
+    else:
+        typer.echo(f"published: {place}\n  sha256:{opened.digest}")
+
+
 def _told(folder: Path, *, as_json: bool) -> None:
     """Say what the atlas in a folder is."""
     from workers.atlas.describing import atlas_json, atlas_lines

@@ -27,7 +27,9 @@ def search(  # noqa: PLR0913 - the command's options
     study: Annotated[
         str, typer.Option(help="A folder, or the UID of a study of --embeddings.")
     ] = "",
-    atlas: Annotated[Path | None, typer.Option(help="Folder of an atlas.")] = None,
+    atlas: Annotated[
+        str, typer.Option(help="Folder of an atlas, or milvus+URI#NAME.")
+    ] = "",
     embeddings: Annotated[
         list[Path] | None,
         typer.Option(help="Files of `pacsight embed`, or folders of them."),
@@ -95,6 +97,7 @@ def search(  # noqa: PLR0913 - the command's options
             opened, device=worker.device, threads=worker.threads
         ),
         decoders=lambda: decode_pool(settings),
+        milvus_token=worker.milvus_secret,
     )
     found = look_up(wanted, tools)
     if html:

@@ -11,9 +11,17 @@ from dicom_node.domain import EncoderKey, Exam, Sha256
 from dicom_node.errors import Permanent
 from tests.atlases import Material, built, material, opened, quiet
 from tests.unit.workers.atlas.test_building import linked
-from workers.atlas.codes import mean_of, quantise
+from workers.atlas.codes import Codes, Rows, mean_of, quantise
+from workers.atlas.columns import Columns
 from workers.atlas.link import NOT_CHECKED, Asker, beside
-from workers.atlas.milvus import MilvusSearch
+from workers.atlas.milvus import (
+    KEY,
+    TEXT,
+    VECTOR,
+    MilvusSearch,
+    connect,
+    make_collection,
+)
 from workers.atlas.removal import Removal, remove_cases
 from workers.atlas.scan import ExactScan
 from workers.atlas.searching import Filters, FlatSearch, Searcher
@@ -166,15 +174,20 @@ def test_milvus_gives_the_same_answers(tmp_path: Path) -> None:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     rows = vectors.astype(np.float32)
     mean = mean_of(rows)
-    milvus = MilvusSearch(str(tmp_path / "atlas.db"), "cases", rows)
-    milvus.fill()
+    codes = quantise(rows, mean)
+    client = connect(str(tmp_path / "atlas.db"))
+    make_collection(client, "cases", 48)
+    data = [{KEY: n, VECTOR: row, TEXT: ""} for n, row in enumerate(rows)]
+    client.insert(collection_name="cases", data=data)
+    client.load_collection("cases")
+    checked = drawn_columns(mean, codes)
     allowed = np.zeros(600, dtype=np.bool_)
     allowed[100:400] = True
     without = [np.array([0, 150, 151, 399])] * 5
     searchers: list[Searcher] = [
-        ExactScan(rows, quantise(rows, mean), mean, threads=1),
+        ExactScan(rows, codes, mean, threads=1),
         FlatSearch(rows),
-        milvus,
+        MilvusSearch(client, "cases", len(rows), checked),
     ]
     for limits in ({}, {"allowed": allowed}, {"allowed": allowed, "without": without}):
         answers = [
@@ -182,4 +195,24 @@ def test_milvus_gives_the_same_answers(tmp_path: Path) -> None:
             for searcher in searchers
         ]
         assert answers[0] == answers[1] == answers[2]
-    milvus.close()
+    client.close()
+
+
+def drawn_columns(mean: Rows, codes: Codes) -> Columns:
+    """Return columns of rows of which nothing but the codes is known."""
+    count = len(codes.scale)
+    nothing = np.zeros(count, dtype=np.int16)
+    return Columns(
+        identifier=np.full(count, b"ATL-000000"),
+        group=nothing.astype(np.int32),
+        kind=nothing.astype(np.uint8),
+        modality=nothing,
+        body_part=nothing,
+        truth=np.zeros((count, 0), np.int8),
+        source=np.zeros((count, 0), np.int16),
+        thumbnail=np.zeros((count, 2), np.int64),
+        mean=mean,
+        scale=codes.scale,
+        residual=codes.residual,
+        length=codes.length,
+    )
