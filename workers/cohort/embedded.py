@@ -16,6 +16,7 @@ from dicom_node.errors import Permanent
 _PARQUET = ".parquet"
 _KEY = ("encoder", "preprocessing", "profile")
 _COLUMNS = ("study", "series", "sop_instance", "frame")
+_NOT_AS_WRITTEN = (AttributeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -89,7 +90,7 @@ def read_embeddings(path: Path) -> EmbeddingFile:
         return _file(path, about, columns, vectors)
     except OSError as error:
         raise Permanent(f"{path}: {error.strerror or error}") from error
-    except (SafetensorError, LookupError, TypeError, ValueError) as error:
+    except (SafetensorError, LookupError, *_NOT_AS_WRITTEN) as error:
         raise Permanent(f"{path}: not a file of `pacsight embed` ({error})") from error
 
 
