@@ -34,6 +34,10 @@ def evaluate(  # noqa: PLR0913 - the command's options
     groups: Annotated[
         Path | None, typer.Option(help="CSV: study or image, then attributes.")
     ] = None,
+    images: Annotated[
+        list[Path] | None,
+        typer.Option(help="The images: files or folders; probed for shortcuts."),
+    ] = None,
     compare: Annotated[
         tuple[str, str] | None,
         typer.Option(metavar="A B", help="Two packs, or two files of scores."),
@@ -42,7 +46,9 @@ def evaluate(  # noqa: PLR0913 - the command's options
         list[float] | None,
         typer.Option(help="For predictive values; by default 0.01, 0.05 and 0.1."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the queries drawn.", min=0)] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of the queries drawn, and of probes.", min=0)
+    ] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a pack on labelled studies: figures with intervals, by group, as a report."""
@@ -57,6 +63,7 @@ def evaluate(  # noqa: PLR0913 - the command's options
         data=data,
         embeddings=tuple(embeddings or ()),
         groups=groups,
+        images=tuple(images or ()),
         compare=compare,
         prevalences=tuple(prevalence or ()),
         seed=seed,

@@ -44,6 +44,8 @@ class Question:
         A finding in shadow mode flags nothing.
     unit
         Of a quantity; "" for a finding.
+    itself
+        Attributes of the header that are what is asked: no shortcuts to it.
     """
 
     key: str
@@ -53,6 +55,7 @@ class Question:
     prevalence: float | None = None
     mode: Literal["live", "shadow"] = "live"
     unit: str = ""
+    itself: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

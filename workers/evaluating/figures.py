@@ -11,6 +11,7 @@ from workers.measures import (
     Proportion,
     Recalibration,
 )
+from workers.shortcuts.report import ShortcutReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,6 +242,23 @@ class Alone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineFigures:
+    """A plain baseline on the same folds, and the model less the baseline, paired.
+
+    Parameters
+    ----------
+    matched, matched_gap
+        On the samples that are matched for the strongest probe; None where these are
+        too few.
+    """
+
+    area: Area
+    gap: Difference
+    matched: Area | None
+    matched_gap: Difference | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShortcutFigures:
     """What was found about shortcuts to one finding.
 
@@ -251,7 +269,7 @@ class ShortcutFigures:
     sentences
         What a person should read, in order.
     detail
-        Everything that was measured, for the JSON.
+        Everything that was measured; None where nothing could be.
     """
 
     finding: str
@@ -259,7 +277,8 @@ class ShortcutFigures:
     verdict: str
     sentences: tuple[str, ...]
     alone: tuple[Alone, ...]
-    detail: dict[str, object]
+    detail: ShortcutReport | None = None
+    baseline: BaselineFigures | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

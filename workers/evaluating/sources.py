@@ -4,9 +4,10 @@ A pack scores as it does where studies are concluded (`workers.scoring`). Where 
 say which patients are for testing, only those are evaluated.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,12 @@ from workers.pack import Pack
 from workers.scoring import score_studies
 
 _SHORT = 12
+_IN_WORDS: Final[Mapping[str, str]] = {
+    "PatientSex": "sex",
+    "ViewPosition": "view",
+    "BodyPartExamined": "body part",
+    "PatientOrientation": "orientation",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,14 +50,18 @@ class Source:
     ----------
     units
         UIDs of the rows.
+    fold
+        (S,) int8: in which fold a row was left out; -1: a held-out set.
     images, of_row
-        SOP Instance UIDs, and which row each belongs to; none of a file of scores.
+        SOP Instance UIDs (or those of series), and which row each belongs to; none of a
+        file of scores.
     library
         Embeddings of the images; None of a file of scores.
     """
 
     cases: Cases
     units: tuple[str, ...]
+    fold: NDArray[np.int8]
     images: tuple[str, ...] = ()
     of_row: NDArray[np.int32] | None = None
     library: Library | None = None
@@ -75,6 +86,7 @@ def from_scores(path: Path, pack: Pack | None) -> Source:
     return Source(
         cases=_cases(table, questions, named, f"{path.name} ({table.data[:_SHORT]})"),
         units=table.units,
+        fold=table.fold,
     )
 
 
@@ -113,6 +125,7 @@ def from_pack(
     return Source(
         cases=_cases(table, questions, pack_name(pack), data),
         units=table.units,
+        fold=table.fold,
         images=tuple(examples.units[unit] for unit in examples.frame_unit.tolist()),
         of_row=rows.of_row,
         library=library_of(examples),
@@ -266,6 +279,7 @@ def _finding(spec: FindingSpec) -> Question:
         calibrated=spec.calibration is not None,
         prevalence=None if spec.calibration is None else spec.calibration.prevalence,
         mode=spec.mode,
+        itself=() if spec.against is None else (_IN_WORDS[spec.against.attribute],),
     )
 
 

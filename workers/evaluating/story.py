@@ -9,10 +9,12 @@ from workers.encoder import open_encoder
 from workers.evaluating.asjson import as_json
 from workers.evaluating.asked import Groups
 from workers.evaluating.attributes import groups_of, read_attributes
+from workers.evaluating.beside import seen_beside, with_headers
 from workers.evaluating.comparing import compare
 from workers.evaluating.figures import Evaluation
 from workers.evaluating.measuring import Progress, evaluate
 from workers.evaluating.page import as_html
+from workers.evaluating.probed import probed
 from workers.evaluating.retrieving import retrieve
 from workers.evaluating.rules import PREVALENCES
 from workers.evaluating.sources import Source, from_pack, from_scores, on_the_same_rows
@@ -33,6 +35,8 @@ class Order:
         Name or folder; "" where only scores are there.
     compare
         Two packs, or two files of scores: the first is evaluated.
+    images
+        Files and folders, for probes for shortcuts; empty: none are made.
     prevalences
         Empty: those of the rules.
     """
@@ -42,6 +46,7 @@ class Order:
     data: Path | None = None
     embeddings: tuple[Path, ...] = ()
     groups: Path | None = None
+    images: tuple[Path, ...] = ()
     compare: tuple[str, str] | None = None
     prevalences: tuple[float, ...] = ()
     seed: int = 0
@@ -82,6 +87,10 @@ def evaluated(order: Order, *, progress: Progress) -> Evaluation:
     first, second = order.compare or (order.pack, "")
     source = _source(first, order, cohort)
     cases, groups = source.cases, _groups(order, source)
+    beside = None
+    if order.images:
+        beside = seen_beside(source, order.images, order.groups, progress=progress)
+        groups = with_headers(groups, beside.attributes)
     made = evaluate(
         cases,
         groups,
@@ -93,6 +102,13 @@ def evaluated(order: Order, *, progress: Progress) -> Evaluation:
             source.library, cases.questions, seed=order.seed, progress=progress
         )
         made = replace(made, retrieval=found)
+    if beside is not None:
+        made = replace(
+            made,
+            shortcuts=probed(
+                cases, source.fold, beside, seed=order.seed, progress=progress
+            ),
+        )
     if second:
         other = _source(second, order, cohort)
         pair = on_the_same_rows(source, other)
