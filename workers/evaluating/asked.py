@@ -78,6 +78,8 @@ class Cases:
         Scores of folds that were left out, or of patients never seen.
     pack, data
         What was evaluated on what, for people: name, version, digest.
+    thresholds
+        The set that operating points are of; "" where there is none.
     """
 
     questions: tuple[Question, ...]
@@ -89,6 +91,7 @@ class Cases:
     kind: Literal["out-of-fold", "test"] = "test"
     pack: str = ""
     data: str = ""
+    thresholds: str = ""
 
     def __post_init__(self) -> None:
         shape = (len(self.patient), len(self.questions))

@@ -287,6 +287,8 @@ class Evaluation:
 
     Parameters
     ----------
+    thresholds
+        The threshold set that operating points are of; "" where there is none.
     any_flag
         Of studies without any finding, the share with a flag; None where no study is
         known to have none.
@@ -304,3 +306,4 @@ class Evaluation:
     retrieval: tuple[RetrievalFigures, ...] = ()
     comparison: Comparison | None = None
     shortcuts: tuple[ShortcutFigures, ...] = ()
+    thresholds: str = ""

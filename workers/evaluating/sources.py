@@ -67,8 +67,13 @@ class Source:
     library: Library | None = None
 
 
-def from_scores(path: Path, pack: Pack | None) -> Source:
+def from_scores(path: Path, pack: Pack | None, *, at: Pack | None = None) -> Source:
     """Return what a file of scores holds; thresholds are those of the pack, if any.
+
+    Parameters
+    ----------
+    at
+        The same pack at other thresholds.
 
     Raises
     ------
@@ -82,16 +87,26 @@ def from_scores(path: Path, pack: Pack | None) -> Source:
             "another version of it: score the studies again"
         )
     named = f"scores of pack {table.pack[:_SHORT]}" if pack is None else pack_name(pack)
-    questions = _questions_of_table(table, pack)
+    cases = _cases(
+        table,
+        _questions_of_table(table, at or pack),
+        named,
+        f"{path.name} ({table.data[:_SHORT]})",
+    )
     return Source(
-        cases=_cases(table, questions, named, f"{path.name} ({table.data[:_SHORT]})"),
+        cases=replace(cases, thresholds=thresholds_of(at or pack)),
         units=table.units,
         fold=table.fold,
     )
 
 
 def from_pack(
-    pack: Pack, heads: Heads, cohort: Cohort, embeddings: Sequence[Path]
+    pack: Pack,
+    heads: Heads,
+    cohort: Cohort,
+    embeddings: Sequence[Path],
+    *,
+    at: Pack | None = None,
 ) -> Source:
     """Return what a pack makes of labelled embeddings, and what is true of them.
 
@@ -99,6 +114,8 @@ def from_pack(
     ----------
     embeddings
         Files of ``pacsight embed``: that of this pack's encoder is taken.
+    at
+        The same pack at other thresholds.
 
     Raises
     ------
@@ -118,12 +135,19 @@ def from_pack(
     examples = _for_testing(join(cohort, file, need=keys), cohort)
     narrowed = replace(pack, manifest=replace(pack.manifest, findings=tuple(specs)))
     table = _scored(narrowed, heads, examples, estimates, cohort)
-    questions = (*map(_finding, specs), *map(_quantity, estimates))
+    pointed = {spec.key: spec for spec in (at or pack).findings}
+    questions = (
+        *(_finding(pointed[spec.key]) for spec in specs),
+        *map(_quantity, estimates),
+    )
     roles = "patients for testing" if cohort.has_roles else "all labelled patients"
     data = f"{Path(cohort.origin).name} ({cohort.digest[:_SHORT]}), {roles}"
     rows = by_study(examples)
     return Source(
-        cases=_cases(table, questions, pack_name(pack), data),
+        cases=replace(
+            _cases(table, questions, pack_name(pack), data),
+            thresholds=thresholds_of(at or pack),
+        ),
         units=table.units,
         fold=table.fold,
         images=tuple(examples.units[unit] for unit in examples.frame_unit.tolist()),
@@ -135,6 +159,17 @@ def from_pack(
 def pack_name(pack: Pack) -> str:
     """Return a pack as people call it, with the start of its digest."""
     return f"{pack.name} {pack.version} ({pack.digest[:_SHORT]})"
+
+
+def thresholds_of(pack: Pack | None) -> str:
+    """Return which threshold set a pack is at, as people call it; "" without a pack."""
+    if pack is None:
+        return ""
+    named = f"{pack.manifest.threshold_set.name} ({pack.threshold_set_digest[:_SHORT]})"
+    whose = (
+        "as the pack ships them" if pack.thresholds is None else "a set of this site"
+    )
+    return f"{named}, {whose}"
 
 
 def on_the_same_rows(first: Source, second: Source) -> tuple[Cases, Cases]:

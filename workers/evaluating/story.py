@@ -1,5 +1,6 @@
 """The story of ``pacsight evaluate``: read, measure, compare, write both files."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,6 +40,8 @@ class Order:
         Files and folders, for probes for shortcuts; empty: none are made.
     prevalences
         Empty: those of the rules.
+    repoint
+        Puts a pack at the thresholds that are asked for; None: at its own.
     """
 
     pack: str = ""
@@ -50,6 +53,7 @@ class Order:
     compare: tuple[str, str] | None = None
     prevalences: tuple[float, ...] = ()
     seed: int = 0
+    repoint: Callable[[Pack], Pack] | None = None
 
     def __post_init__(self) -> None:
         if any(not 0 < share < 1 for share in self.prevalences):
@@ -58,6 +62,12 @@ class Order:
             raise Permanent("--compare A B names both packs: name no other")
         if not (self.pack or self.scores or self.compare):
             raise Permanent("name a pack, --scores, or --compare A B")
+        if self.repoint and not (self.pack or self.compare):
+            raise Permanent("a threshold set is of a pack: name the pack, too")
+
+    def at(self, pack: Pack) -> Pack | None:
+        """Return a pack at the thresholds that are asked for; None: at its own."""
+        return self.repoint(pack) if self.repoint else None
 
 
 def told(order: Order, folder: Path, *, version: str, progress: Progress) -> Evaluation:
@@ -119,15 +129,21 @@ def evaluated(order: Order, *, progress: Progress) -> Evaluation:
 
 def _source(name: str, order: Order, cohort: Cohort | None) -> Source:
     if order.scores is not None:
-        return from_scores(order.scores, open_pack(locate(name)) if name else None)
+        if not name:
+            return from_scores(order.scores, None)
+        pack = open_pack(locate(name))
+        return from_scores(order.scores, pack, at=order.at(pack))
     if Path(name).is_file():
+        if order.repoint:
+            raise Permanent(f"{name} is no pack: it has no threshold set")
         return from_scores(Path(name), None)
     if cohort is None or not order.embeddings:
         raise Permanent(
             "a pack is evaluated on --data and --embeddings, or on --scores"
         )
     pack = open_pack(locate(name))
-    return from_pack(pack, _heads(pack), cohort, order.embeddings)
+    heads = _heads(pack)
+    return from_pack(pack, heads, cohort, order.embeddings, at=order.at(pack))
 
 
 def _heads(pack: Pack) -> Heads:
