@@ -80,6 +80,8 @@ class Cases:
         What was evaluated on what, for people: name, version, digest.
     thresholds
         The set that operating points are of; "" where there is none.
+    gate
+        How many images the pack's gate left out; "" where it has none.
     """
 
     questions: tuple[Question, ...]
@@ -92,6 +94,7 @@ class Cases:
     pack: str = ""
     data: str = ""
     thresholds: str = ""
+    gate: str = ""
 
     def __post_init__(self) -> None:
         shape = (len(self.patient), len(self.questions))

@@ -24,6 +24,8 @@ class Counts:
         Rows whose label says so: left out.
     not_evaluated
         Rows with a label and without a score.
+    not_evaluated_positives
+        Those of them that have the finding.
     """
 
     positives: int
@@ -33,6 +35,7 @@ class Counts:
     uncertain: int = 0
     missing: int = 0
     not_evaluated: int = 0
+    not_evaluated_positives: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,6 +292,8 @@ class Evaluation:
     ----------
     thresholds
         The threshold set that operating points are of; "" where there is none.
+    gate
+        How many images the pack's gate left out; "" where it has none.
     any_flag
         Of studies without any finding, the share with a flag; None where no study is
         known to have none.
@@ -307,3 +312,4 @@ class Evaluation:
     comparison: Comparison | None = None
     shortcuts: tuple[ShortcutFigures, ...] = ()
     thresholds: str = ""
+    gate: str = ""

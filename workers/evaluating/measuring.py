@@ -87,6 +87,7 @@ def evaluate(
         quantities=tuple(quantities),
         any_flag=_any_flag(cases),
         thresholds=cases.thresholds,
+        gate=cases.gate,
     )
 
 

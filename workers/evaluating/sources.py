@@ -31,7 +31,7 @@ from workers.evaluating.retrieving import Library
 from workers.heads import Heads
 from workers.neighbours import nearby
 from workers.pack import Pack
-from workers.scoring import score_studies
+from workers.scoring import Inside, inside, rows_of_studies, score_studies
 
 _SHORT = 12
 _IN_WORDS: Final[Mapping[str, str]] = {
@@ -134,7 +134,8 @@ def from_pack(
     keys = [*(spec.key for spec in specs), *(spec.key for spec in estimates)]
     examples = _for_testing(join(cohort, file, need=keys), cohort)
     narrowed = replace(pack, manifest=replace(pack.manifest, findings=tuple(specs)))
-    table = _scored(narrowed, heads, examples, estimates, cohort)
+    through = inside(pack, examples)
+    table = _scored(narrowed, heads, examples, through, estimates, cohort)
     pointed = {spec.key: spec for spec in (at or pack).findings}
     questions = (
         *(_finding(pointed[spec.key]) for spec in specs),
@@ -147,6 +148,7 @@ def from_pack(
         cases=replace(
             _cases(table, questions, pack_name(pack), data),
             thresholds=thresholds_of(at or pack),
+            gate=_of_gate(pack, specs, examples, through),
         ),
         units=table.units,
         fold=table.fold,
@@ -241,16 +243,18 @@ def _scored(
     pack: Pack,
     heads: Heads,
     examples: Examples,
+    through: Inside,
     estimates: Sequence[EstimateSpec],
     cohort: Cohort,
 ) -> ScoreTable:
     """Return the scores of findings, and after them the estimates."""
-    table = score_studies(pack, heads, examples, data=cohort.digest)
+    table = score_studies(pack, heads, examples, data=cohort.digest, through=through)
     if not estimates:
         return table
     studies = by_study(examples)
     columns = [examples.findings.index(spec.key) for spec in estimates]
-    found = [_estimates(pack, spec, examples, studies.of_row) for spec in estimates]
+    rows = rows_of_studies(studies.of_row)
+    found = [_estimates(pack, spec, examples, rows, through) for spec in estimates]
     return replace(
         table,
         findings=(*table.findings, *(spec.key for spec in estimates)),
@@ -262,27 +266,45 @@ def _scored(
 
 
 def _estimates(
-    pack: Pack, spec: EstimateSpec, examples: Examples, of_row: NDArray[np.int32]
+    pack: Pack,
+    spec: EstimateSpec,
+    examples: Examples,
+    rows: Sequence[NDArray[np.intp]],
+    through: Inside,
 ) -> NDArray[np.float64]:
-    """Return the estimate of each study; nan where the pack has no references."""
-    studies = int(of_row.max()) + 1
+    """Return the estimate of each study; nan where the pack has none."""
+    found = np.full(len(rows), np.nan)
     references, head = pack.references.get(spec.key), spec.head
     if references is None:
-        return np.full(studies, np.nan)
-    rows = np.split(
-        np.argsort(of_row, kind="stable"), np.cumsum(np.bincount(of_row))[:-1]
-    )
-    return np.array(
-        [
-            nearby(
+        return found
+    kept = through.of([spec.accepts] if spec.accepts else pack.manifest.accepts)
+    for study, every in enumerate(rows):
+        some = every[kept[every]]
+        if some.size:
+            found[study] = nearby(
                 references,
                 examples.vectors[some],
                 k=head.k,
                 values=head.values,
                 temperature=head.temperature,
             ).value
-            for some in rows
-        ]
+    return found
+
+
+def _of_gate(
+    pack: Pack, specs: Sequence[FindingSpec], examples: Examples, through: Inside
+) -> str:
+    """Return how many images the gate leaves out; "" where the pack has none."""
+    if pack.gate is None:
+        return ""
+    out = np.zeros(len(examples.vectors), np.bool_)
+    for spec in specs:
+        out |= ~through.of_finding(pack, spec)
+    left = len(np.unique(examples.frame_unit[out]))
+    every = len(np.unique(examples.frame_unit))
+    return (
+        f"the pack's gate left out {left} of {every} images (or series), which lie "
+        "outside what the pack was validated on"
     )
 
 
