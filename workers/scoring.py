@@ -26,6 +26,9 @@ from workers.volumes import volume_embedding
 Mask = NDArray[np.bool_]
 Rows = NDArray[np.intp]
 
+_AT_ONCE = 1024
+"""Frames that are scored by all heads before the next ones are: 8 MiB of 1024 numbers."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Inside:
@@ -105,10 +108,18 @@ def score_studies(
     columns = [examples.findings.index(spec.key) for spec in specs]
     rows = rows_of_studies(studies.of_row)
     through = through or inside(pack, examples)
+    frames = _of_frames(specs, heads, examples)
     scores = np.empty((len(rows), len(specs)), np.float64)
     for column, spec in enumerate(specs):
         kept = through.of_finding(pack, spec)
-        scores[:, column] = _of_studies(spec, heads, examples, rows, kept)
+        if spec.aggregation.startswith(OF_VOLUMES):
+            found = _of_volumes(spec, heads, examples, rows, kept)
+        else:
+            found = _of_studies(spec.aggregation, frames[:, column], rows, kept)
+        scored = np.isfinite(found)
+        if spec.calibration is not None:
+            found[scored] = calibrated(spec.calibration, found[scored])
+        scores[:, column] = found
     return ScoreTable(
         findings=tuple(spec.key for spec in specs),
         scores=scores,
@@ -131,34 +142,57 @@ def rows_of_studies(of_row: NDArray[np.int32]) -> list[Rows]:
     return np.split(order, np.cumsum(np.bincount(of_row))[:-1])
 
 
+def _of_frames(
+    specs: Sequence[FindingSpec], heads: Heads, examples: Examples
+) -> NDArray[np.float64]:
+    """Return the scores of frames (N, F); NaN for findings that score volumes.
+
+    Some frames at a time, by all heads: the numbers are made float64 once, and are still
+    near the processor when the next head needs them.
+    """
+    vectors = examples.vectors
+    found = np.full((len(vectors), len(specs)), np.nan)
+    columns = [
+        column
+        for column, spec in enumerate(specs)
+        if not spec.aggregation.startswith(OF_VOLUMES)
+    ]
+    for at in range(0, len(vectors) if columns else 0, _AT_ONCE):
+        some = vectors[at : at + _AT_ONCE].astype(np.float64)
+        for column in columns:
+            head = heads[specs[column].key]
+            found[at : at + len(some), column] = score_frames(head, some)
+    return found
+
+
 def _of_studies(
+    rule: str, frames: NDArray[np.float64], rows: Sequence[Rows], kept: Mask
+) -> NDArray[np.float64]:
+    """Return the score of each study from those of its frames that are kept; else NaN."""
+    first = np.array([every[0] for every in rows])
+    found = np.where(kept[first], frames[first], np.nan)  # of one frame: its own
+    whole = bool(kept.all())
+    for study, every in enumerate(rows):
+        if len(every) > 1:
+            those = every if whole else every[kept[every]]
+            found[study] = aggregate(rule, frames[those]) if those.size else np.nan
+    return found
+
+
+def _of_volumes(
     spec: FindingSpec,
     heads: Heads,
     examples: Examples,
     rows: Sequence[Rows],
     kept: Mask,
 ) -> NDArray[np.float64]:
-    """Return the score of each study from those of its rows that are kept; else NaN."""
+    """Return the highest score of each study's volumes that are kept; NaN of none."""
     found = np.full(len(rows), np.nan)
-    head, rule = heads[spec.key], spec.aggregation
-    whole = bool(kept.all())
-    frames = (
-        np.zeros(0)
-        if rule.startswith(OF_VOLUMES)
-        else score_frames(head, examples.vectors)
-    )
+    head, method = heads[spec.key], spec.aggregation.removeprefix(OF_VOLUMES)
     for study, every in enumerate(rows):
-        those = every if whole else every[kept[every]]
-        if not those.size:
-            continue
-        if rule.startswith(OF_VOLUMES):
-            volumes = _volumes(examples, those, rule.removeprefix(OF_VOLUMES))
-            found[study] = score_frames(head, volumes).max()
-        else:
-            found[study] = aggregate(rule, frames[those])
-    scored = np.isfinite(found)
-    if spec.calibration is not None:
-        found[scored] = calibrated(spec.calibration, found[scored])
+        those = every[kept[every]]
+        if those.size:
+            found[study] = score_frames(head, _volumes(examples, those, method)).max()
     return found
 
 

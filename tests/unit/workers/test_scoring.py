@@ -8,11 +8,13 @@ import pytest
 
 from tests.cohorts import Drawn, drawn, embedded
 from workers.accepting import Accepts
-from workers.cohort import Examples, join
+from workers.cohort import Examples, by_study, join
 from workers.evaluating import evaluate
 from workers.evaluating.sources import from_pack
 from workers.evaluating.words import summary
+from workers.findings import aggregate
 from workers.gate import Gate, Scope
+from workers.heads import score_frames
 from workers.pack import Pack
 from workers.scoring import inside, score_studies
 
@@ -75,6 +77,21 @@ def test_a_study_outside_the_gate_has_no_score(
     assert np.array_equal(table.scores[~silent], free.scores[~silent])
     heads = table.findings.index("haemorrhage")
     assert np.array_equal(table.scores[:, heads], free.scores[:, heads])
+
+
+def test_scores_are_those_of_each_head_by_itself(pack: Pack, made: Drawn) -> None:
+    """However many frames are scored at once; a study has those of its images."""
+    examples = join(made.cohort, made.embeddings)
+    table = score_studies(pack, pack.heads, examples, data=made.cohort.digest)
+    of_row = by_study(examples).of_row
+    for column, key in enumerate(table.findings):
+        (spec,) = (one for one in pack.findings if one.key == key)
+        frames = score_frames(pack.heads[key], examples.vectors)
+        expected = [
+            aggregate(spec.aggregation, frames[of_row == study])
+            for study in range(len(table.units))
+        ]
+        assert table.scores[:, column] == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_finding_that_is_asked_in_spite_of_the_gate_is_scored(
