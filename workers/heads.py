@@ -31,6 +31,9 @@ from workers.trained import (
 Embeddings = NDArray[np.float32]
 """(N, D) float32, rows of length one."""
 
+Vectors = NDArray[np.float32] | NDArray[np.float64]
+"""The same, or their numbers in float64 already: where many heads score them."""
+
 Scores = NDArray[np.float64]
 """(N,) in the head's own scale."""
 
@@ -132,13 +135,13 @@ def zero_shot(
     )
 
 
-def score_frames(head: AnyHead, vectors: Embeddings) -> Scores:
+def score_frames(head: AnyHead, vectors: Vectors) -> Scores:
     """Return the score of each frame (N,), in [0, 1]: raw, not calibrated.
 
     Parameters
     ----------
     vectors
-        (N, D) float32, of length one.
+        (N, D) of length one.
     """
     if isinstance(head, KnnWeights):
         return _share_of_neighbours(head, vectors)
@@ -149,9 +152,9 @@ def score_frames(head: AnyHead, vectors: Embeddings) -> Scores:
     return sigmoid(frame_logits(head, vectors))
 
 
-def frame_logits(head: AnyHead, vectors: Embeddings) -> Scores:
+def frame_logits(head: AnyHead, vectors: Vectors) -> Scores:
     """Return the logit of the score of each frame (N,)."""
-    precise = vectors.astype(np.float64)
+    precise = vectors.astype(np.float64, copy=False)
     if isinstance(head, LinearWeights):
         logits: Scores = precise @ head.weight + head.bias
         return logits
@@ -197,7 +200,7 @@ def _decision(head: SvmWeights, vectors: Numbers) -> Scores:
     return np.concatenate(parts)
 
 
-def _share_of_neighbours(head: KnnWeights, vectors: Embeddings) -> Scores:
+def _share_of_neighbours(head: KnnWeights, vectors: Vectors) -> Scores:
     """Return which share of the weight of the k nearest has the finding.
 
     The softmax over all references has one denominator for each frame; it cancels when
@@ -207,7 +210,7 @@ def _share_of_neighbours(head: KnnWeights, vectors: Embeddings) -> Scores:
     weights = np.where(head.present, present, absent)
     references = head.embeddings.astype(np.float64)
     parts = []
-    for block in blocks(vectors.astype(np.float64)):
+    for block in blocks(vectors.astype(np.float64, copy=False)):
         logits = head.temperature * (block @ references.T)
         near = nearest(logits, head.k)
         found = np.take_along_axis(logits, near, axis=1)

@@ -6,11 +6,15 @@ the same pack: its device UID follows from its thresholds. Without torch.
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 from dicom_node.config import Settings
 from dicom_node.errors import Permanent
 from workers.pack import Pack, locate, open_pack
 from workers.thresholds.store import Activation, Store, stamp
+
+IN_FORCE: Final = "in-force"
+"""In the place of a set's label: whatever was activated last."""
 
 
 def packs_in_force(settings: Settings) -> tuple[Pack, ...]:
@@ -24,6 +28,26 @@ def packs_in_force(settings: Settings) -> tuple[Pack, ...]:
     """
     store = threshold_store(settings)
     return tuple(_at_thresholds(open_pack(locate(n)), store) for n in settings.packs)
+
+
+def at_thresholds(pack: Pack, wanted: str, settings: Settings) -> Pack:
+    """Return a pack at the thresholds of a set, or at those that are in force here.
+
+    Parameters
+    ----------
+    wanted
+        The set's label, or `IN_FORCE`: where nothing was activated, that is what the
+        pack ships.
+
+    Raises
+    ------
+    Permanent
+        If there is no such set, or it is of another version of the pack.
+    """
+    store = threshold_store(settings)
+    if wanted == IN_FORCE:
+        return _at_thresholds(pack, store)
+    return pack.with_thresholds(store.read(pack.name, wanted).set)
 
 
 def threshold_store(settings: Settings) -> Store:

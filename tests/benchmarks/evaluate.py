@@ -73,14 +73,15 @@ def _measure(made: Made, cohort: Cohort, folder: Path) -> None:
     with bar(quiet=False) as progress:
         source = from_pack(made.pack, made.pack.heads, cohort, [made.embeddings])
         rows = len(source.units)
-        print(f"scored: {time.perf_counter() - began:.1f} s")
+        _tell("scored", began, worked)
         found = evaluate(source.cases, _groups(rows), progress=progress)
-        print(f"measured: {time.perf_counter() - began:.1f} s")
+        _tell("measured", began, worked)
         if source.library is not None:
             near = retrieve(source.library, source.cases.questions, progress=progress)
             found = replace(found, retrieval=near)
-        print(f"retrieved: {time.perf_counter() - began:.1f} s")
+        _tell("retrieved", began, worked)
         page = as_html(found, version="benchmark", progress=progress)
+        _tell("drawn", began, worked)
     (folder / "report.html").write_text(page, "utf-8")
     (folder / "evaluation.json").write_text(as_json(found), "utf-8")
     took, spent = time.perf_counter() - began, time.process_time() - worked
@@ -91,6 +92,11 @@ def _measure(made: Made, cohort: Cohort, folder: Path) -> None:
         f"{took:.1f} s, of processor {spent:.1f} s, at most {peak / 2**30:.2f} GiB"
     )
     print("passed" if took < MOST_S and peak < MOST_BYTES else "FAILED")
+
+
+def _tell(what: str, began: float, worked: float) -> None:
+    took, spent = time.perf_counter() - began, time.process_time() - worked
+    print(f"{what}: after {took:.1f} s, of processor {spent:.1f} s")
 
 
 def _groups(rows: int) -> Groups:

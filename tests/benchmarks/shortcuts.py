@@ -5,6 +5,7 @@
 outer folds by patient, pooled; intervals clustered by patient; one thread. The labels:
 pneumonia, sex, view. Matching is repeated in 25 other orders. ``--null N`` instead runs
 matching and rule N times on noise: how often a clean model would be sent to shadow mode.
+``--noise N`` cross-validates models that learn nothing: how far areas lie off a half.
 """
 
 import argparse
@@ -20,15 +21,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # noqa: TID251 - before numpy is 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from sklearn.linear_model import LogisticRegression
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from workers.shortcuts.areas import area, lost
+from workers.shortcuts.areas import adjusted, area, lost
 from workers.shortcuts.attributes import Attributes
 from workers.shortcuts.describing import describe_images
 from workers.shortcuts.looking import Found, Looked, look
 from workers.shortcuts.matching import match
 from workers.shortcuts.nested import Rowed, patientwise_folds
+from workers.shortcuts.strata import quantiles, strata
 from workers.shortcuts.texture import texture_baseline
 from workers.shortcuts.verdict import FEWEST_MATCHED, HIGHEST_LIMIT
 
@@ -44,9 +47,13 @@ def main() -> None:
     asked.add_argument("--seed", type=int, default=0)
     asked.add_argument("--save", type=Path)
     asked.add_argument("--null", type=int, default=0)
+    asked.add_argument("--noise", type=int, default=0)
     options = asked.parse_args()
     if options.null:
         null(options.null)
+        return
+    if options.noise:
+        learned_noise(options.noise)
         return
     with (FOLDER / "labels.csv").open(encoding="utf-8") as file:
         table = list(csv.DictReader(file))
@@ -121,7 +128,7 @@ def null(runs: int) -> None:
     scores are correlated within patients, and eight probes of noise, so correlated too.
     """
     rng = np.random.default_rng(0)
-    strong = lower = few = 0
+    strong = lower = higher = few = 0
     for _ in range(runs):
         patient = np.repeat(np.arange(200), rng.integers(1, 8, 200))
         truth = (rng.random(200) < 0.5)[patient]
@@ -136,9 +143,51 @@ def null(runs: int) -> None:
         best = probes[int(np.argmax([found.value for found in areas]))]
         rows = match(best, truth, patient, seed=0).rows
         strong += any(found.low > HIGHEST_LIMIT for found in areas)
-        lower += lost(scores, truth, patient, rows).low > 0
+        fallen = lost(scores, truth, patient, rows)
+        lower += fallen.low > 0
+        higher += fallen.high < 0
         few += min(truth[rows].sum(), (~truth[rows]).sum()) < FEWEST_MATCHED
     print(f"of {runs} runs on noise: probe {strong}, matched {lower}, too few {few}")
+    print(f"the matched area was higher by more than the interval: {higher}")
+
+
+def learned_noise(runs: int) -> None:
+    """Print what cross-validation makes of noise: areas of models that learn nothing.
+
+    100 patients with 1 to 3 images, a truth each. The probe sees five numbers without
+    meaning, the model these and ten more; logistic regression, five folds by patient.
+    """
+    rng = np.random.default_rng(0)
+    found = []
+    for seed in range(runs):
+        patient = np.repeat(np.arange(100), rng.integers(1, 4, 100))
+        truth = (rng.random(100) < 0.5)[patient]
+        fold = patientwise_folds(truth, patient, count=5, seed=seed)
+        rowed = Rowed(truth=truth, patient=patient, fold=fold)
+        x = rng.normal(size=(100, 15))[patient] + rng.normal(size=(len(patient), 15))
+        model, probe = (_crossed(part, rowed) for part in (x, x[:, :5]))
+        fifths = quantiles(probe)
+        across = [np.flatnonzero(np.array(fifths) == name) for name in set(fifths)]
+        within = strata("fifths", fifths, model, rowed).adjusted
+        raw = area(model, truth, patient)
+        pooled = adjusted(model, truth, patient, across)
+        if within is not None:
+            found.append((raw, pooled, within))
+    for number, name in enumerate(("raw", "adjusted, folds pooled", "adjusted")):
+        areas = [each[number] for each in found]
+        values = np.array([one.value for one in areas])
+        error = values.std() / np.sqrt(len(values))
+        covers = np.mean([one.low <= 0.5 <= one.high for one in areas])
+        print(f"{name:<24}{values.mean():.4f} +- {error:.4f}, covers 0.5: {covers:.3f}")
+
+
+def _crossed(x: NDArray[np.float64], rowed: Rowed) -> NDArray[np.float64]:
+    scores = np.zeros(len(x))
+    for train, test in rowed.outer():
+        machine = LogisticRegression(class_weight="balanced")
+        machine.fit(x[train], rowed.truth[train])
+        scores[test] = machine.decision_function(x[test])
+    return scores
 
 
 def report(found: Found) -> None:

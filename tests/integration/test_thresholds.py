@@ -116,3 +116,55 @@ def test_nothing_is_analysed_at_a_set_that_was_edited(
         f"{edited} does not verify: its signature is not that of what it says"
     )
     assert list(out.rglob("*.dcm")) == []
+
+
+def evaluated(config: Path, *words: str | Path) -> dict[str, Any]:
+    """Return the figures of the demonstration pack on scores of 90 studies."""
+    scores = ("--scores", config.parent / "scores.safetensors")
+    out = ("--out", config.parent / "evaluation")
+    said = say(config, "evaluate", "phantoms", *scores, *out, *words, "--json")
+    figures: dict[str, Any] = json.loads(said)
+    return figures
+
+
+@pytest.mark.parametrize("asked", ["in-force", "site-v1"])
+def test_a_pack_is_evaluated_at_the_set_that_is_asked_for(
+    config: Path, made: dict[str, Any], asked: str
+) -> None:
+    """The one in force, or any by its label; the report says which it was."""
+    figures = evaluated(config, "--threshold-set", asked)
+    (point,) = figures["findings"][0]["points"]
+    assert point["threshold"] == made["threshold"]
+    assert (
+        figures["thresholds"] == f"site-v1 ({made['digest'][:12]}), a set of this site"
+    )
+    page = (config.parent / "evaluation" / "report.html").read_text("utf-8")
+    assert f"Thresholds: {figures['thresholds']}." in page
+
+
+def test_unless_asked_a_pack_is_evaluated_as_it_ships(
+    config: Path, made: dict[str, Any], shipped: Pack
+) -> None:
+    """Whatever is in force."""
+    figures = evaluated(config)
+    (spec,) = (one for one in shipped.findings if one.key == FINDING)
+    (point,) = figures["findings"][0]["points"]
+    assert point["threshold"] == spec.operating_point.threshold != made["threshold"]
+    assert figures["thresholds"].endswith("as the pack ships them")
+
+
+def test_a_set_that_is_not_there_is_one_sentence(
+    config: Path, made: dict[str, Any]
+) -> None:
+    """And no report is made."""
+    assert made["set"] == "site-v1"
+    with pytest.raises(Permanent, match="site-v2"):
+        evaluated(config, "--threshold-set", "site-v2")
+    assert not (config.parent / "evaluation").exists()
+
+
+def test_a_threshold_set_without_its_pack_is_refused(config: Path) -> None:
+    """Scores alone have no thresholds."""
+    words = ("--scores", config, "--threshold-set", "in-force", "--out", config.parent)
+    with pytest.raises(Permanent, match="name the pack"):
+        say(config, "evaluate", *words)

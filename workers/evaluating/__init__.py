@@ -9,7 +9,7 @@ from workers.evaluating.asked import Cases, Groups, Point, Question
 from workers.evaluating.comparing import compare
 from workers.evaluating.figures import Evaluation
 from workers.evaluating.measuring import evaluate
-from workers.evaluating.probed import shortcut_figures
+from workers.evaluating.probed import probed, shortcut_figures
 
 __all__ = [
     "Cases",
@@ -19,5 +19,6 @@ __all__ = [
     "Question",
     "compare",
     "evaluate",
+    "probed",
     "shortcut_figures",
 ]

@@ -44,6 +44,8 @@ class Question:
         A finding in shadow mode flags nothing.
     unit
         Of a quantity; "" for a finding.
+    itself
+        Attributes of the header that are what is asked: no shortcuts to it.
     """
 
     key: str
@@ -53,6 +55,7 @@ class Question:
     prevalence: float | None = None
     mode: Literal["live", "shadow"] = "live"
     unit: str = ""
+    itself: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -75,6 +78,10 @@ class Cases:
         Scores of folds that were left out, or of patients never seen.
     pack, data
         What was evaluated on what, for people: name, version, digest.
+    thresholds
+        The set that operating points are of; "" where there is none.
+    gate
+        How many images the pack's gate left out; "" where it has none.
     """
 
     questions: tuple[Question, ...]
@@ -86,6 +93,8 @@ class Cases:
     kind: Literal["out-of-fold", "test"] = "test"
     pack: str = ""
     data: str = ""
+    thresholds: str = ""
+    gate: str = ""
 
     def __post_init__(self) -> None:
         shape = (len(self.patient), len(self.questions))

@@ -21,6 +21,8 @@ MOST_GROUPS: Final = 50
 
 _NAMES: Final = ("sop_instance_uid", "study")
 _AGES: Final = ("age", "age_years")
+_MEASURES: Final = ("rows", "columns", "spacing_row_mm", "spacing_column_mm")
+"""Columns that a table of `workers.shortcuts` has besides: probed, no groups."""
 _BANDS: Final = ((18, "0-17"), (40, "18-39"), (60, "40-59"), (80, "60-79"))
 _OLDEST: Final = "80 and over"
 
@@ -61,6 +63,7 @@ def read_attributes(path: Path) -> Table:
         columns={
             name: dict(zip(keys, _column(path, name, rows), strict=True))
             for name in names[1:]
+            if name not in _MEASURES
         },
     )
 

@@ -11,6 +11,7 @@ from workers.measures import (
     Proportion,
     Recalibration,
 )
+from workers.shortcuts.report import ShortcutReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,8 @@ class Counts:
         Rows whose label says so: left out.
     not_evaluated
         Rows with a label and without a score.
+    not_evaluated_positives
+        Those of them that have the finding.
     """
 
     positives: int
@@ -32,6 +35,7 @@ class Counts:
     uncertain: int = 0
     missing: int = 0
     not_evaluated: int = 0
+    not_evaluated_positives: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,6 +245,23 @@ class Alone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineFigures:
+    """A plain baseline on the same folds, and the model less the baseline, paired.
+
+    Parameters
+    ----------
+    matched, matched_gap
+        On the samples that are matched for the strongest probe; None where these are
+        too few.
+    """
+
+    area: Area
+    gap: Difference
+    matched: Area | None
+    matched_gap: Difference | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShortcutFigures:
     """What was found about shortcuts to one finding.
 
@@ -251,7 +272,7 @@ class ShortcutFigures:
     sentences
         What a person should read, in order.
     detail
-        Everything that was measured, for the JSON.
+        Everything that was measured; None where nothing could be.
     """
 
     finding: str
@@ -259,7 +280,8 @@ class ShortcutFigures:
     verdict: str
     sentences: tuple[str, ...]
     alone: tuple[Alone, ...]
-    detail: dict[str, object]
+    detail: ShortcutReport | None = None
+    baseline: BaselineFigures | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,6 +290,10 @@ class Evaluation:
 
     Parameters
     ----------
+    thresholds
+        The threshold set that operating points are of; "" where there is none.
+    gate
+        How many images the pack's gate left out; "" where it has none.
     any_flag
         Of studies without any finding, the share with a flag; None where no study is
         known to have none.
@@ -285,3 +311,5 @@ class Evaluation:
     retrieval: tuple[RetrievalFigures, ...] = ()
     comparison: Comparison | None = None
     shortcuts: tuple[ShortcutFigures, ...] = ()
+    thresholds: str = ""
+    gate: str = ""

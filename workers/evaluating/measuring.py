@@ -86,6 +86,8 @@ def evaluate(
         findings=tuple(findings),
         quantities=tuple(quantities),
         any_flag=_any_flag(cases),
+        thresholds=cases.thresholds,
+        gate=cases.gate,
     )
 
 

@@ -40,6 +40,8 @@ _STYLE: Final[Any] = {
     "lines.linewidth": 1.6,
 }
 _ROW_INCHES: Final = 0.24
+_LETTER_INCHES: Final = 0.075
+"""Of a label: more than a letter takes on average at 9 points."""
 
 Interval = Area | Proportion | Estimate
 
@@ -204,8 +206,17 @@ def _forest(
     rows = [(a.name, group) for a in attributes for group in a.groups]
     labels = [f"{name}: {group.name}" for name, group in rows]
     with rc_context(_STYLE | {"svg.hashsalt": salt}):
-        size = (3.6 * len(columns) + 1.0, 0.85 + _ROW_INCHES * len(rows))
-        figure = Figure(figsize=size, layout="constrained")
+        aside = 0.3 + _LETTER_INCHES * max(map(len, labels), default=0)
+        width = 3.3 * len(columns) + aside
+        height = 0.85 + _ROW_INCHES * len(rows)
+        figure = Figure(figsize=(width, height))
+        figure.subplots_adjust(  # as tight as the layout that tries, and sooner
+            left=aside / width,
+            right=1 - 0.15 / width,
+            bottom=0.35 / height,
+            top=1 - 0.35 / height,
+            wspace=0.1,
+        )
         every = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
         for axes, (title, overall, figure_name) in zip(every, columns, strict=True):
             _forest_column(axes, [group for _, group in rows], overall, figure_name)

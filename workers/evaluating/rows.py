@@ -74,6 +74,7 @@ def counts_of(cases: Cases, column: int, rows: Rows) -> Counts:
         not_evaluated=int(
             (silent & ((truth == Label.PRESENT) | (truth == Label.ABSENT))).sum()
         ),
+        not_evaluated_positives=int((silent & (truth == Label.PRESENT)).sum()),
     )
 
 

@@ -4,9 +4,10 @@ A pack scores as it does where studies are concluded (`workers.scoring`). Where 
 say which patients are for testing, only those are evaluated.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +31,15 @@ from workers.evaluating.retrieving import Library
 from workers.heads import Heads
 from workers.neighbours import nearby
 from workers.pack import Pack
-from workers.scoring import score_studies
+from workers.scoring import Inside, inside, rows_of_studies, score_studies
 
 _SHORT = 12
+_IN_WORDS: Final[Mapping[str, str]] = {
+    "PatientSex": "sex",
+    "ViewPosition": "view",
+    "BodyPartExamined": "body part",
+    "PatientOrientation": "orientation",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,21 +50,30 @@ class Source:
     ----------
     units
         UIDs of the rows.
+    fold
+        (S,) int8: in which fold a row was left out; -1: a held-out set.
     images, of_row
-        SOP Instance UIDs, and which row each belongs to; none of a file of scores.
+        SOP Instance UIDs (or those of series), and which row each belongs to; none of a
+        file of scores.
     library
         Embeddings of the images; None of a file of scores.
     """
 
     cases: Cases
     units: tuple[str, ...]
+    fold: NDArray[np.int8]
     images: tuple[str, ...] = ()
     of_row: NDArray[np.int32] | None = None
     library: Library | None = None
 
 
-def from_scores(path: Path, pack: Pack | None) -> Source:
+def from_scores(path: Path, pack: Pack | None, *, at: Pack | None = None) -> Source:
     """Return what a file of scores holds; thresholds are those of the pack, if any.
+
+    Parameters
+    ----------
+    at
+        The same pack at other thresholds.
 
     Raises
     ------
@@ -71,15 +87,26 @@ def from_scores(path: Path, pack: Pack | None) -> Source:
             "another version of it: score the studies again"
         )
     named = f"scores of pack {table.pack[:_SHORT]}" if pack is None else pack_name(pack)
-    questions = _questions_of_table(table, pack)
+    cases = _cases(
+        table,
+        _questions_of_table(table, at or pack),
+        named,
+        f"{path.name} ({table.data[:_SHORT]})",
+    )
     return Source(
-        cases=_cases(table, questions, named, f"{path.name} ({table.data[:_SHORT]})"),
+        cases=replace(cases, thresholds=thresholds_of(at or pack)),
         units=table.units,
+        fold=table.fold,
     )
 
 
 def from_pack(
-    pack: Pack, heads: Heads, cohort: Cohort, embeddings: Sequence[Path]
+    pack: Pack,
+    heads: Heads,
+    cohort: Cohort,
+    embeddings: Sequence[Path],
+    *,
+    at: Pack | None = None,
 ) -> Source:
     """Return what a pack makes of labelled embeddings, and what is true of them.
 
@@ -87,6 +114,8 @@ def from_pack(
     ----------
     embeddings
         Files of ``pacsight embed``: that of this pack's encoder is taken.
+    at
+        The same pack at other thresholds.
 
     Raises
     ------
@@ -105,14 +134,24 @@ def from_pack(
     keys = [*(spec.key for spec in specs), *(spec.key for spec in estimates)]
     examples = _for_testing(join(cohort, file, need=keys), cohort)
     narrowed = replace(pack, manifest=replace(pack.manifest, findings=tuple(specs)))
-    table = _scored(narrowed, heads, examples, estimates, cohort)
-    questions = (*map(_finding, specs), *map(_quantity, estimates))
+    through = inside(pack, examples)
+    table = _scored(narrowed, heads, examples, through, estimates, cohort)
+    pointed = {spec.key: spec for spec in (at or pack).findings}
+    questions = (
+        *(_finding(pointed[spec.key]) for spec in specs),
+        *map(_quantity, estimates),
+    )
     roles = "patients for testing" if cohort.has_roles else "all labelled patients"
     data = f"{Path(cohort.origin).name} ({cohort.digest[:_SHORT]}), {roles}"
     rows = by_study(examples)
     return Source(
-        cases=_cases(table, questions, pack_name(pack), data),
+        cases=replace(
+            _cases(table, questions, pack_name(pack), data),
+            thresholds=thresholds_of(at or pack),
+            gate=_of_gate(pack, specs, examples, through),
+        ),
         units=table.units,
+        fold=table.fold,
         images=tuple(examples.units[unit] for unit in examples.frame_unit.tolist()),
         of_row=rows.of_row,
         library=library_of(examples),
@@ -122,6 +161,17 @@ def from_pack(
 def pack_name(pack: Pack) -> str:
     """Return a pack as people call it, with the start of its digest."""
     return f"{pack.name} {pack.version} ({pack.digest[:_SHORT]})"
+
+
+def thresholds_of(pack: Pack | None) -> str:
+    """Return which threshold set a pack is at, as people call it; "" without a pack."""
+    if pack is None:
+        return ""
+    named = f"{pack.manifest.threshold_set.name} ({pack.threshold_set_digest[:_SHORT]})"
+    whose = (
+        "as the pack ships them" if pack.thresholds is None else "a set of this site"
+    )
+    return f"{named}, {whose}"
 
 
 def on_the_same_rows(first: Source, second: Source) -> tuple[Cases, Cases]:
@@ -193,16 +243,18 @@ def _scored(
     pack: Pack,
     heads: Heads,
     examples: Examples,
+    through: Inside,
     estimates: Sequence[EstimateSpec],
     cohort: Cohort,
 ) -> ScoreTable:
     """Return the scores of findings, and after them the estimates."""
-    table = score_studies(pack, heads, examples, data=cohort.digest)
+    table = score_studies(pack, heads, examples, data=cohort.digest, through=through)
     if not estimates:
         return table
     studies = by_study(examples)
     columns = [examples.findings.index(spec.key) for spec in estimates]
-    found = [_estimates(pack, spec, examples, studies.of_row) for spec in estimates]
+    rows = rows_of_studies(studies.of_row)
+    found = [_estimates(pack, spec, examples, rows, through) for spec in estimates]
     return replace(
         table,
         findings=(*table.findings, *(spec.key for spec in estimates)),
@@ -214,27 +266,45 @@ def _scored(
 
 
 def _estimates(
-    pack: Pack, spec: EstimateSpec, examples: Examples, of_row: NDArray[np.int32]
+    pack: Pack,
+    spec: EstimateSpec,
+    examples: Examples,
+    rows: Sequence[NDArray[np.intp]],
+    through: Inside,
 ) -> NDArray[np.float64]:
-    """Return the estimate of each study; nan where the pack has no references."""
-    studies = int(of_row.max()) + 1
+    """Return the estimate of each study; nan where the pack has none."""
+    found = np.full(len(rows), np.nan)
     references, head = pack.references.get(spec.key), spec.head
     if references is None:
-        return np.full(studies, np.nan)
-    rows = np.split(
-        np.argsort(of_row, kind="stable"), np.cumsum(np.bincount(of_row))[:-1]
-    )
-    return np.array(
-        [
-            nearby(
+        return found
+    kept = through.of([spec.accepts] if spec.accepts else pack.manifest.accepts)
+    for study, every in enumerate(rows):
+        some = every[kept[every]]
+        if some.size:
+            found[study] = nearby(
                 references,
                 examples.vectors[some],
                 k=head.k,
                 values=head.values,
                 temperature=head.temperature,
             ).value
-            for some in rows
-        ]
+    return found
+
+
+def _of_gate(
+    pack: Pack, specs: Sequence[FindingSpec], examples: Examples, through: Inside
+) -> str:
+    """Return how many images the gate leaves out; "" where the pack has none."""
+    if pack.gate is None:
+        return ""
+    out = np.zeros(len(examples.vectors), np.bool_)
+    for spec in specs:
+        out |= ~through.of_finding(pack, spec)
+    left = len(np.unique(examples.frame_unit[out]))
+    every = len(np.unique(examples.frame_unit))
+    return (
+        f"the pack's gate left out {left} of {every} images (or series), which lie "
+        "outside what the pack was validated on"
     )
 
 
@@ -266,6 +336,7 @@ def _finding(spec: FindingSpec) -> Question:
         calibrated=spec.calibration is not None,
         prevalence=None if spec.calibration is None else spec.calibration.prevalence,
         mode=spec.mode,
+        itself=() if spec.against is None else (_IN_WORDS[spec.against.attribute],),
     )
 
 

@@ -1,5 +1,6 @@
 """The story of ``pacsight evaluate``: read, measure, compare, write both files."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,10 +10,12 @@ from workers.encoder import open_encoder
 from workers.evaluating.asjson import as_json
 from workers.evaluating.asked import Groups
 from workers.evaluating.attributes import groups_of, read_attributes
+from workers.evaluating.beside import seen_beside, with_headers
 from workers.evaluating.comparing import compare
 from workers.evaluating.figures import Evaluation
 from workers.evaluating.measuring import Progress, evaluate
 from workers.evaluating.page import as_html
+from workers.evaluating.probed import probed
 from workers.evaluating.retrieving import retrieve
 from workers.evaluating.rules import PREVALENCES
 from workers.evaluating.sources import Source, from_pack, from_scores, on_the_same_rows
@@ -33,8 +36,12 @@ class Order:
         Name or folder; "" where only scores are there.
     compare
         Two packs, or two files of scores: the first is evaluated.
+    images
+        Files and folders, for probes for shortcuts; empty: none are made.
     prevalences
         Empty: those of the rules.
+    repoint
+        Puts a pack at the thresholds that are asked for; None: at its own.
     """
 
     pack: str = ""
@@ -42,9 +49,11 @@ class Order:
     data: Path | None = None
     embeddings: tuple[Path, ...] = ()
     groups: Path | None = None
+    images: tuple[Path, ...] = ()
     compare: tuple[str, str] | None = None
     prevalences: tuple[float, ...] = ()
     seed: int = 0
+    repoint: Callable[[Pack], Pack] | None = None
 
     def __post_init__(self) -> None:
         if any(not 0 < share < 1 for share in self.prevalences):
@@ -53,6 +62,12 @@ class Order:
             raise Permanent("--compare A B names both packs: name no other")
         if not (self.pack or self.scores or self.compare):
             raise Permanent("name a pack, --scores, or --compare A B")
+        if self.repoint and not (self.pack or self.compare):
+            raise Permanent("a threshold set is of a pack: name the pack, too")
+
+    def at(self, pack: Pack) -> Pack | None:
+        """Return a pack at the thresholds that are asked for; None: at its own."""
+        return self.repoint(pack) if self.repoint else None
 
 
 def told(order: Order, folder: Path, *, version: str, progress: Progress) -> Evaluation:
@@ -82,6 +97,10 @@ def evaluated(order: Order, *, progress: Progress) -> Evaluation:
     first, second = order.compare or (order.pack, "")
     source = _source(first, order, cohort)
     cases, groups = source.cases, _groups(order, source)
+    beside = None
+    if order.images:
+        beside = seen_beside(source, order.images, order.groups, progress=progress)
+        groups = with_headers(groups, beside.attributes)
     made = evaluate(
         cases,
         groups,
@@ -93,6 +112,13 @@ def evaluated(order: Order, *, progress: Progress) -> Evaluation:
             source.library, cases.questions, seed=order.seed, progress=progress
         )
         made = replace(made, retrieval=found)
+    if beside is not None:
+        made = replace(
+            made,
+            shortcuts=probed(
+                cases, source.fold, beside, seed=order.seed, progress=progress
+            ),
+        )
     if second:
         other = _source(second, order, cohort)
         pair = on_the_same_rows(source, other)
@@ -103,15 +129,21 @@ def evaluated(order: Order, *, progress: Progress) -> Evaluation:
 
 def _source(name: str, order: Order, cohort: Cohort | None) -> Source:
     if order.scores is not None:
-        return from_scores(order.scores, open_pack(locate(name)) if name else None)
+        if not name:
+            return from_scores(order.scores, None)
+        pack = open_pack(locate(name))
+        return from_scores(order.scores, pack, at=order.at(pack))
     if Path(name).is_file():
+        if order.repoint:
+            raise Permanent(f"{name} is no pack: it has no threshold set")
         return from_scores(Path(name), None)
     if cohort is None or not order.embeddings:
         raise Permanent(
             "a pack is evaluated on --data and --embeddings, or on --scores"
         )
     pack = open_pack(locate(name))
-    return from_pack(pack, _heads(pack), cohort, order.embeddings)
+    heads = _heads(pack)
+    return from_pack(pack, heads, cohort, order.embeddings, at=order.at(pack))
 
 
 def _heads(pack: Pack) -> Heads:

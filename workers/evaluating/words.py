@@ -6,6 +6,7 @@ from typing import Final
 
 from workers.evaluating.figures import (
     Comparison,
+    Counts,
     Evaluation,
     FindingFigures,
     PointFigures,
@@ -82,6 +83,7 @@ def _sentences(
         yield f"{finding.why_not or too_few(finding.counts)}."
         return
     yield _of_area(finding.area)
+    yield from _of_silence(finding.counts)
     if shortcut is not None:
         yield f"Shortcuts: {shortcut.verdict}."
     yield from _of_gaps(finding, limits=False)
@@ -89,6 +91,17 @@ def _sentences(
         yield "Its score is no probability."
     if finding.mode == "shadow":
         yield "It runs in shadow mode and flags nothing."
+
+
+def _of_silence(counts: Counts) -> Iterator[str]:
+    """Yield how many studies got no score: no figure holds them."""
+    silent, ill = counts.not_evaluated, counts.not_evaluated_positives
+    if silent:
+        labelled = counts.positives + counts.negatives + silent
+        yield (
+            f"{silent} of {labelled} labelled were not evaluated ({ill} with it, "
+            f"{silent - ill} without), and no figure holds them."
+        )
 
 
 def _of_area(area: Area) -> str:

@@ -28,10 +28,13 @@ def average_precisions(relevant: Relevant) -> Scores:
 
     nan where nothing is relevant.
     """
-    found = np.cumsum(relevant, axis=1, dtype=np.float64)
-    precision = found / np.arange(1, relevant.shape[1] + 1)
+    query, rank = relevant.nonzero()
+    count = np.bincount(query, minlength=len(relevant))
+    before = np.repeat(np.cumsum(count) - count, count)
+    precision = (np.arange(len(query)) - before + 1) / (rank + 1)
     with np.errstate(invalid="ignore"):
-        mean: Scores = (precision * relevant).sum(axis=1) / found[:, -1]
+        total = np.bincount(query, precision, minlength=len(relevant))
+        mean: Scores = total / count
     return mean
 
 

@@ -22,7 +22,8 @@ from workers.measures import (
     difference_of,
     linear_auc,
 )
-from workers.measures.arrays import distinct
+from workers.measures.areas import placements
+from workers.measures.arrays import Undefined, distinct, sums
 from workers.measures.limits import logit_limits
 
 Rows = NDArray[np.intp]
@@ -63,22 +64,27 @@ def lost(scores: Scores, truth: Truth, patient: Clusters, rows: Rows) -> Differe
 def adjusted(
     scores: Scores, truth: Truth, patient: Clusters, strata: Sequence[Rows]
 ) -> Area:
-    """Return the mean area over strata, weighted by pairs of a positive and a negative.
+    """Return the share of pairs in the right order, among pairs of one stratum.
 
-    It is the share of pairs in the right order, among pairs of one stratum.
+    A pair is a positive and a negative: it is the mean of the areas of the strata,
+    weighted by pairs. A stratum may have few rows; one without a pair adds nothing.
 
     Raises
     ------
     Undefined
-        If a stratum has fewer than two patients of a class.
+        If a class comes from fewer than two patients, all strata together.
     """
-    parts = [_linear(scores, truth, patient, rows) for rows in strata]
-    pairs = [int(truth[rows].sum()) * int((~truth[rows]).sum()) for rows in strata]
-    shares = np.array(pairs) / sum(pairs)
-    together = np.concatenate(list(strata))
-    value = float(shares @ [part.value for part in parts])
-    influence = shares @ np.stack([part.influence for part in parts])
-    error = math.sqrt(_variance(influence, distinct(patient[together])))
+    strata = [rows for rows in strata if 0 < truth[rows].sum() < len(rows)]
+    together = np.concatenate([*strata, np.zeros(0, np.intp)])
+    if not measurable(truth, patient, together):
+        raise Undefined("a class comes from one patient only")
+    share, pairs = _shares(scores, truth, strata)
+    value = float(share @ pairs / pairs.sum())
+    # each pair is counted twice in both sums: once from either side
+    influence = sums(pairs * (share - value), patient[together], int(patient.max()) + 1)
+    error = math.sqrt(
+        _variance(influence / (pairs.sum() / 2), distinct(patient[together]))
+    )
     low, high = _limits(value, error, truth[together], patient[together])
     return Area(
         value=value,
@@ -88,8 +94,26 @@ def adjusted(
         negatives=int((~truth[together]).sum()),
         patients=distinct(patient[together]),
         error=error,
-        method="mean over strata weighted by pairs, linearised by patient, logit scale",
+        method="share of pairs within strata, linearised by patient, logit scale",
     )
+
+
+def _shares(
+    scores: Scores, truth: Truth, strata: Sequence[Rows]
+) -> tuple[Scores, Scores]:
+    """Return of each row, in the order of strata, which share of its pairs is right.
+
+    And how many pairs it has: those with the other class of its stratum.
+    """
+    shares, pairs = [], []
+    for rows in strata:
+        ill = truth[rows]
+        of_ill, of_well = placements(scores[rows], ill)
+        found = np.empty(len(rows))
+        found[ill], found[~ill] = of_ill, of_well
+        shares.append(found)
+        pairs.append(np.where(ill, (~ill).sum(), ill.sum()).astype(np.float64))
+    return np.concatenate(shares), np.concatenate(pairs)
 
 
 def _linear(scores: Scores, truth: Truth, patient: Clusters, rows: Rows) -> Linear:

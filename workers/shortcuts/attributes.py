@@ -7,10 +7,10 @@ Institutions are numbers here, in the order in which they were met.
 import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,6 +116,27 @@ class Attributes:
             **texts,
         )
 
+    def overlaid(self, stated: "Attributes") -> "Attributes":
+        """Return them with what a table states of the same rows in the header's place."""
+        texts: dict[str, Any] = {
+            name: tuple(
+                said or own
+                for said, own in zip(
+                    getattr(stated, name), getattr(self, name), strict=True
+                )
+            )
+            for name in _TEXTS
+        }
+        numbers = {
+            name: np.where(
+                np.isfinite(getattr(stated, name)),
+                getattr(stated, name),
+                getattr(self, name),
+            )
+            for name in ("age_years", "size_px", "spacing_mm")
+        }
+        return replace(self, **texts, **numbers)
+
     def reordered(self, names: Sequence[str]) -> "Attributes":
         """Return the rows of these names, in their order; empty ones where unknown."""
         place = {name: row for row, name in enumerate(names)}
@@ -194,10 +215,12 @@ def read_attributes(path: Path) -> Attributes:
     if len(set(names)) != len(names):
         raise Permanent(f"{path} names a row twice")
     numbers = {name: _numbers(rows, name, path) for name in _NUMBERS}
+    age = numbers["age_years"]
+    age = np.where(np.isfinite(age), age, _numbers(rows, "age", path))
     return Attributes(
         names=names,
         sex=_texts(rows, "sex"),
-        age_years=numbers["age_years"],
+        age_years=age,
         view=_texts(rows, "view"),
         body_part=_texts(rows, "body_part"),
         scanner=_texts(rows, "scanner"),
@@ -234,6 +257,13 @@ def _stacked(traces: Sequence[Trace]) -> Traces:
         compressibility=np.stack([trace.compressibility for trace in traces]),
         border=np.stack([trace.border for trace in traces]),
     )
+
+
+def averaged(
+    values: NDArray[np.floating], into: NDArray[np.integer], count: int
+) -> Numbers:
+    """Return means (count, D) of what is known in rows (N, D): row i goes to `into[i]`."""
+    return _averaged(values, _members(into, count))
 
 
 def _members(into: NDArray[np.integer], count: int) -> list[NDArray[np.intp]]:

@@ -24,6 +24,8 @@ from workers.preprocess import display
 from workers.shortcuts import traces
 from workers.shortcuts.attributes import Attributes, attributes_of
 from workers.shortcuts.headers import Header, header_of
+from workers.shortcuts.nested import Features
+from workers.shortcuts.texture import NO_TEXTURE, texture
 from workers.shortcuts.traces import NO_TRACE, Trace, trace
 
 _KEPT: Final = f"traces-{traces.VERSION}.jsonl"
@@ -65,6 +67,23 @@ def describe_images(
     if len(unreadable) == len(paths):
         raise Permanent(f"none of {len(paths)} files can be read as an image")
     return attributes_of(names, headers, found, unreadable=tuple(unreadable))
+
+
+def textures(
+    paths: Sequence[Path], *, progress: Progress = lambda *_: None
+) -> Features:
+    """Return the texture of image files (N, D), nan of those that cannot be read.
+
+    Of a file of many frames, the middle one, as `describe_images` takes it.
+    """
+    found = []
+    for done, path in enumerate(paths, 1):
+        try:
+            found.append(texture(_read_grey(path)[None])[0])
+        except (Permanent, OSError, ValueError, Image.DecompressionBombError):
+            found.append(NO_TEXTURE)
+        progress("texture", done, len(paths))
+    return np.stack(found)
 
 
 class _Known:
@@ -145,6 +164,15 @@ def _dicom(path: Path, dataset: Dataset, found: Trace | None) -> tuple[Header, T
         frame = image.frames // 2
         header = header_of(dataset, frame)
         return header, found or trace(_grey(display(image.decode(frame))))
+
+
+def _read_grey(path: Path) -> NDArray[np.uint8]:
+    with path.open("rb") as file:
+        start = file.read(_MAGIC.stop)
+    if start.startswith(_PLAIN):
+        return _plain(path)
+    with open_image(path) as image:
+        return _grey(display(image.decode(image.frames // 2)))
 
 
 def _plain(path: Path) -> NDArray[np.uint8]:

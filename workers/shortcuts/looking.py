@@ -51,11 +51,14 @@ class Found:
         Of the given ones, those that were matched, ascending.
     logit
         (N,) of the strongest probe, out of fold; nan where it says nothing.
+    fold
+        (N,) the fold that each row was probed in; -1 where it was left out.
     """
 
     report: ShortcutReport
     rows: NDArray[np.intp]
     logit: NDArray[np.float64]
+    fold: NDArray[np.int8]
 
 
 def look(
@@ -109,7 +112,9 @@ def look(
     logit = np.full(len(scores), np.nan)
     if strongest is not None:
         logit[kept] = strongest.logit
-    return Found(report=report, rows=kept[rows], logit=logit)
+    fold = np.full(len(scores), -1, np.int8)
+    fold[kept] = ours.fold
+    return Found(report=report, rows=kept[rows], logit=logit, fold=fold)
 
 
 def _kept(rowed: Rowed, kept: NDArray[np.intp], seed: int) -> tuple[Rowed, bool]:

@@ -8,6 +8,11 @@ from workers.shortcuts.probing import Probe
 from workers.shortcuts.strata import Strata
 from workers.shortcuts.verdict import RULE, Left, Verdict
 
+_OWN_FOLDS = (
+    "The model's scores are of no fold: the probes were cross-validated on these very "
+    "rows, by patient, in folds of their own."
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
@@ -29,6 +34,11 @@ class Told:
     counts: bool
     reason: str
     chosen: tuple[str, ...]
+
+    @property
+    def strength(self) -> float:
+        """Return the area, 0 where there is none: to sort by."""
+        return self.area.value if self.area else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +71,15 @@ class ShortcutReport:
     rule: str = RULE
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """Return what tables of the figures do not say: reasons, folds, what is silent."""
+        return (
+            *self.reasons,
+            *([_OWN_FOLDS] if self.own_folds else []),
+            *_of_silent(self.probes),
+        )
+
+    @property
     def sentences(self) -> tuple[str, ...]:
         """Return what a person should read, in order."""
         raw = self.raw
@@ -70,6 +89,7 @@ class ShortcutReport:
         )
         return (
             model,
+            *([_OWN_FOLDS] if self.own_folds else []),
             *_of_probes(self.probes, self.strongest),
             *_of_matched(self.matched),
             *_of_small(self.strata),
@@ -96,7 +116,6 @@ def told(probe: Probe, matched: Area | None) -> Told:
 
 
 def _of_probes(probes: tuple[Told, ...], strongest: str) -> list[str]:
-    silent = [f"{p.name} ({p.reason})" for p in probes if p.area is None]
     found = [
         f"{p.name} alone: {p.area}{'' if p.counts else ', beside the verdict'}."
         for p in probes
@@ -104,9 +123,12 @@ def _of_probes(probes: tuple[Told, ...], strongest: str) -> list[str]:
     ]
     if strongest:
         found.append(f"The strongest probe is {strongest}.")
-    if silent:
-        found.append(f"Not informative: {', '.join(silent)}.")
-    return found
+    return found + _of_silent(probes)
+
+
+def _of_silent(probes: tuple[Told, ...]) -> list[str]:
+    silent = [f"{p.name} ({p.reason})" for p in probes if p.area is None]
+    return [f"Not informative: {', '.join(silent)}."] if silent else []
 
 
 def _of_matched(left: Left | None) -> list[str]:

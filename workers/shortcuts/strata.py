@@ -36,7 +36,8 @@ class Stratum:
 class Strata:
     """An attribute: what is left within each value, and on the mean over values.
 
-    `adjusted` is over values with two patients of each class; None where none has.
+    `adjusted` is over pairs of a positive and a negative that agree in the value, and
+    were scored by the same model; None where a class has fewer than two patients there.
     """
 
     attribute: str
@@ -49,22 +50,27 @@ def strata(
 ) -> Strata:
     """Return what is left of the area of `scores` (N,) within each `group` (N,).
 
-    Rows whose group is "" belong to none.
+    Rows whose group is "" belong to none. Adjusted areas compare rows of one outer fold
+    alone: models of different folds have learnt from each other's patients, and where a
+    fold has more positives by chance, its model saw fewer of them, so that pairs across
+    folds come out too low.
     """
     names = np.array(group)
     members = {name: np.flatnonzero(names == name) for name in sorted({*group} - {""})}
-    usable = [
-        rows
+    cells = [
+        rows[rowed.fold[rows] == number]
         for rows in members.values()
-        if measurable(rowed.truth, rowed.patient, rows)
+        for number in np.unique(rowed.fold[rows])
     ]
+    paired = [rows for rows in cells if 0 < rowed.truth[rows].sum() < len(rows)]
+    together = np.concatenate([*paired, np.zeros(0, np.intp)])
     return Strata(
         attribute=attribute,
         strata=tuple(
             _stratum(name, rows, scores, rowed) for name, rows in members.items()
         ),
-        adjusted=adjusted(scores, rowed.truth, rowed.patient, usable)
-        if usable
+        adjusted=adjusted(scores, rowed.truth, rowed.patient, paired)
+        if measurable(rowed.truth, rowed.patient, together)
         else None,
     )
 

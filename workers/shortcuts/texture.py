@@ -27,6 +27,10 @@ _GRID: Final = 4
 _PENALTIES: Final = (0.3, 1.0, 3.0, 10.0)
 _WIDTHS: Final = (0.1, 0.3, 1.0, 3.0)
 """Of the kernel: gamma times the number of features."""
+_BLOCKS: Final = (SIZE_PX // _CELL_PX - 1) ** 2
+FEATURES: Final = _BLOCKS * 4 * 9 + _GRID**2 * sum(n + 2 for n, _ in _PATTERNS)
+NO_TEXTURE: Final = np.full(FEATURES, np.nan, np.float32)
+"""Of an image that cannot be read."""
 
 
 def texture_baseline(
@@ -47,7 +51,14 @@ def texture_baseline(
         (N,) truth, number of the patient, number of the outer fold.
     """
     rowed = Rowed(truth=labels, patient=patients, fold=folds)
-    return out_of_fold(texture(images), rowed, machines(), seed=seed).logit
+    return texture_scores(texture(images), rowed, seed=seed)
+
+
+def texture_scores(
+    features: Features, rowed: Rowed, *, seed: int = 0
+) -> NDArray[np.float64]:
+    """Return the baseline's scores (N,) of features (N, D): of images, or means of them."""
+    return out_of_fold(features, rowed, machines(), seed=seed).logit
 
 
 def texture(images: NDArray[np.uint8]) -> Features:

@@ -1,61 +1,88 @@
-"""What probes found goes into the report as it is."""
+"""What probes find goes into the report: beside the model, on rows that have labels."""
 
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import replace
 
 import numpy as np
+import pytest
 
-from workers.evaluating.probed import shortcut_figures
-from workers.measures import Area, clustered_auc
+from tests.evaluations import cases
+from workers.cohort import Truth
+from workers.evaluating import Cases, probed
+from workers.evaluating.beside import Beside, with_headers
+from workers.shortcuts.attributes import Attributes
 
-
-class _Verdict(StrEnum):
-    SHADOW = "shadow mode"
-    CLEAN = "no shortcut found by these probes"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Probe:
-    name: str
-    area: Area | None
+ROWS = 160
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Report:
-    finding: str
-    raw: Area
-    probes: tuple[_Probe, ...]
-    matched: None
-    verdict: _Verdict
-    sentences: tuple[str, ...]
-
-    def to_json(self) -> str:
-        """Return something."""
-        return '{"finding": "f"}'
+@pytest.fixture(scope="module")
+def studies() -> Cases:
+    """Return studies of one finding that a score tells, some of them without a label."""
+    made = cases(rows=ROWS, findings=("nodule",), seed=3)
+    truth = made.truth.copy()
+    truth[:7] = Truth.MISSING
+    return replace(made, truth=truth)
 
 
-def _area(shift: float) -> Area:
+def beside(studies: Cases, *, telling: bool) -> Beside:
+    """Return views that tell the finding, or nothing; textures that tell nothing."""
     rng = np.random.default_rng(0)
-    truth = np.arange(80) < 30
-    return clustered_auc(rng.normal(size=80) + shift * truth, truth, np.arange(80))
-
-
-def test_the_model_stands_first_and_then_the_best_probe() -> None:
-    """Those that could not be measured are left to the sentences."""
-    found = shortcut_figures(
-        _Report(
-            finding="f",
-            raw=_area(2.0),
-            probes=(
-                _Probe(name="border", area=_area(0.1)),
-                _Probe(name="header", area=_area(1.0)),
-                _Probe(name="spacing", area=None),
-            ),
-            matched=None,
-            verdict=_Verdict.SHADOW,
-            sentences=("a", "b"),
-        )
+    said = studies.truth[:, 0] == 1 if telling else rng.random(ROWS) < 0.5
+    nothing = np.full((ROWS, 2), np.nan)
+    return Beside(
+        attributes=Attributes(
+            names=tuple(f"1.2.{row}" for row in range(ROWS)),
+            sex=("",) * ROWS,
+            age_years=nothing[:, 0],
+            view=tuple(np.where(said, "AP", "PA").tolist()),
+            body_part=("CHEST",) * ROWS,
+            scanner=("",) * ROWS,
+            site=("",) * ROWS,
+            size_px=nothing,
+            spacing_mm=nothing,
+        ),
+        texture=rng.normal(size=(ROWS, 8)).astype(np.float32),
     )
-    assert [one.name for one in found.alone] == ["the model", "header", "border"]
-    assert (found.shadow, found.verdict) == (True, "shadow mode")
-    assert found.detail == {"finding": "f"}
+
+
+def test_the_model_stands_first_and_then_the_best_probe(studies: Cases) -> None:
+    """On the labelled rows, in folds of the probes' own where the scores have none."""
+    held_out = np.full(ROWS, -1, np.int8)
+    (found,) = probed(studies, held_out, beside(studies, telling=True))
+    names = [one.name for one in found.alone]
+    assert names[0] == "the model"
+    assert names[-3:] == ["plain baseline", "view", "header together"]
+    said = (found.finding, found.shadow, found.verdict)
+    assert said == ("nodule", True, "shadow mode")
+    assert found.detail is not None
+    assert found.detail.own_folds
+    assert any("in folds of their own" in one for one in found.sentences)
+    assert found.detail.raw.positives + found.detail.raw.negatives == ROWS - 7
+    assert found.baseline is not None
+    assert found.baseline.gap.value == pytest.approx(
+        found.detail.raw.value - found.baseline.area.value
+    )
+
+
+def test_probes_use_the_folds_of_the_scores(studies: Cases) -> None:
+    """As far as the scores are out of fold."""
+    fold = (studies.patient % 5).astype(np.int8)
+    (found,) = probed(studies, fold, beside(studies, telling=False))
+    assert found.detail is not None
+    assert not found.detail.own_folds
+
+
+def test_of_few_patients_no_probe_is_measured(studies: Cases) -> None:
+    """The rule asks for shadow mode then, and the report says why."""
+    truth = np.where(np.arange(ROWS)[:, None] < 5, 1, 0).astype(np.int8)
+    few = replace(studies, truth=truth)
+    (found,) = probed(few, np.full(ROWS, -1, np.int8), beside(studies, telling=False))
+    assert (found.shadow, found.detail) == (True, None)
+    assert "too few to say" in found.sentences[0]
+
+
+def test_headers_tell_groups_that_the_table_does_not(studies: Cases) -> None:
+    """What is the same everywhere is no group; what was given stays."""
+    attributes = beside(studies, telling=False).attributes
+    given = {"sex": ("F",) * ROWS}
+    assert with_headers(given, attributes) == {**given, "view": attributes.view}
+    assert with_headers({"view": ("x",) * ROWS}, attributes) == {"view": ("x",) * ROWS}

@@ -61,7 +61,6 @@ def made() -> Evaluation:
         verdict="shadow mode",
         sentences=("The probe of <header> alone reaches 0.8.",),
         alone=(Alone(name="header", value=0.8, low=0.7, high=0.9),),
-        detail={},
     )
     return replace(
         evaluate(whole, groups(600)),

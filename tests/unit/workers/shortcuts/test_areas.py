@@ -79,3 +79,34 @@ def test_strata_in_which_all_is_right_have_a_lower_limit() -> None:
     found = adjusted(truth.astype(np.float64), truth, np.arange(80), halves)
     assert (found.value, found.high) == (1.0, 1.0)
     assert found.low == pytest.approx(0.05 ** (1 / 40))
+
+
+def test_strata_of_few_rows_count_by_their_pairs() -> None:
+    """One positive and one negative make a stratum; one without a pair adds nothing."""
+    truth = np.arange(200) % 2 == 0
+    right = np.arange(200) // 2 % 4 > 0
+    scores = np.where(truth, 1.0, 0.5 + right[np.arange(200)] * -1.0 + ~right)
+    patient = np.random.default_rng(1).integers(0, 90, 200)
+    couples = [np.array([2 * n, 2 * n + 1]) for n in range(100)]
+    found = adjusted(scores, truth, patient, [*couples, np.array([0])])
+    assert found.value == pytest.approx(0.75)
+    # shares of independent couples: the patients are as good as those
+    assert found.error == pytest.approx(np.sqrt(0.75 * 0.25 / 100), rel=0.4)
+
+
+def test_the_interval_of_an_adjusted_area_is_that_of_the_patient_bootstrap() -> None:
+    """Within an eighth: patients are drawn, the share of pairs counted again."""
+    stratum = np.random.default_rng(2).integers(0, 30, 400)
+
+    def again(rows: np.ndarray) -> float:
+        strata = [np.flatnonzero(stratum[rows] == number) for number in range(30)]
+        return adjusted(SCORES[rows], TRUTH[rows], PATIENT[rows], strata).value
+
+    drawn = bootstrap(again, PATIENT, runs=300, seed=0)
+    found = adjusted(
+        SCORES,
+        TRUTH,
+        PATIENT,
+        [np.flatnonzero(stratum == number) for number in range(30)],
+    )
+    assert found.error == pytest.approx(drawn.std(), rel=0.125)

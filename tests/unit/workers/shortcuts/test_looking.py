@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from workers.shortcuts.areas import area
 from workers.shortcuts.attributes import Attributes, Traces
 from workers.shortcuts.looking import Found, Looked, look
 from workers.shortcuts.nested import Rowed, patientwise_folds
+from workers.shortcuts.strata import strata
 from workers.shortcuts.traces import BORDER, COMPRESSIBILITY
 from workers.shortcuts.verdict import RULE, Verdict
 
@@ -101,6 +103,24 @@ def test_nothing_is_left_of_a_shortcut_within_strata(shortcut: Found) -> None:
     assert view.adjusted is not None
     assert abs(view.adjusted.value - 0.5) < 0.15
     assert shortcut.report.raw.low > 0.7
+
+
+def test_pairs_within_strata_are_of_one_fold() -> None:
+    """Scores that tell nothing but the fold are worth nothing, however folds differ."""
+    rng, rowed = people(5)
+    tells = rowed.fold + rng.normal(size=COUNT) * 1e-3
+    (view,) = [strata("view", ("AP",) * COUNT, tells, rowed)]
+    fold = np.full(COUNT, -1)
+    together = strata("view", ("AP",) * COUNT, tells, replace(rowed, fold=fold))
+    assert view.adjusted is not None
+    assert together.adjusted is not None
+    inside = [(tells[rowed.fold == n], rowed.truth[rowed.fold == n]) for n in range(5)]
+    right = [(s[t][:, None] > s[~t]).sum() for s, t in inside]
+    pairs = [t.sum() * (~t).sum() for _, t in inside]
+    assert view.adjusted.value == pytest.approx(sum(right) / sum(pairs))
+    assert together.adjusted.value == pytest.approx(
+        area(tells, rowed.truth, PATIENT).value
+    )
 
 
 def test_what_is_the_same_everywhere_is_not_fitted(shortcut: Found) -> None:
