@@ -28,6 +28,7 @@ from tests.studies import source
 from workers.classify import conclude
 from workers.cli import app
 from workers.cohort import Role, Truth, read_scores, write_cohort
+from workers.drafting.showing import show
 from workers.fitting.choosing import Grids, Plan
 from workers.fitting.exclusive.asking import Names, Question, question
 from workers.fitting.exclusive.calibrating import calibrate
@@ -111,6 +112,10 @@ def test_a_pack_with_a_category_is_a_pack(pack: Pack, tmp_path: Path) -> None:
     assert [label.key for label in spec.labels] == ["ap", "ll", "pa"]
     assert spec.head is not None
     assert (spec.head.kind, spec.validated is not None) == ("softmax", True)
+    (shown,) = show(opened).categories
+    low, high = report.fit.accuracy.low, report.fit.accuracy.high
+    assert shown.startswith("Image View: softmax head, one of 3 labels, accuracy ")
+    assert f"(95 % {low:.4g} to {high:.4g})" in str(show(opened))
     again = fitted(opened, tmp_path / "again", some, wanted=view(opened, some))
     assert len(again.pack.manifest.categories) == 1
 
