@@ -8,6 +8,9 @@ from rich.table import Table
 from workers.fitting.exclusive.report import CategoryFit
 from workers.measures import Area, Estimate, Proportion
 
+_MOST = 6
+"""Values whose confusion a table of 80 columns can show."""
+
 
 def category_table(fit: CategoryFit) -> RenderableType:
     """Return the figures of each value, the confusion of studies, and the rest in words."""
@@ -17,6 +20,8 @@ def category_table(fit: CategoryFit) -> RenderableType:
             one.name, str(one.studies), _interval(one.recall), _interval(one.area)
         )
     names = [one.name for one in fit.values]
+    if len(names) > _MOST:
+        return Group(figures, *_sentences(fit), "what is taken for what: --json")
     taken = Table("is", *(f"taken for {name}" for name in names), expand=False)
     for name, row in zip(names, fit.confusion, strict=True):
         taken.add_row(name, *map(str, row))
