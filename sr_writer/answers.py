@@ -44,7 +44,8 @@ def _category(category: Category) -> tuple[str, str]:
     name = category.concept.meaning
     if category.chosen is None:
         return f"{name}: not evaluated", category.reason
-    figures = f"Score {category.chosen.score.value:.3f}"
+    score = category.chosen.score
+    figures = f"{'Probability' if score.calibration_set else 'Score'} {score.value:.3f}"
     if (second := category.runner_up) is not None:
         figures += f"   next: {second.label.meaning} {second.score.value:.3f}"
     return f"{name}: {category.chosen.label.meaning}", figures

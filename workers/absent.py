@@ -21,6 +21,7 @@ _FINDING: Mapping[str, Any] = {
     "mode": "live",
     "ungated": False,
 }
+_CATEGORY: Mapping[str, Any] = {"head": None, "calibration": None, "validated": None}
 _POINT: Mapping[str, Any] = {"tolerance": 0.0, "rule_out": None}
 _ACCEPTS: Mapping[str, Any] = {"view": [], "age_years": None, "min_pixels": None}
 
@@ -38,12 +39,15 @@ def without_absent(manifest: Mapping[str, Any]) -> dict[str, Any]:
     said["accepts"] = [_without(rule, _ACCEPTS) for rule in said["accepts"]]
     for asked in ("findings", "categories", "estimates"):
         if asked in said:
-            said[asked] = [dict(_asked(one)) for one in said[asked]]
+            later = _CATEGORY if asked == "categories" else _FINDING
+            said[asked] = [dict(_asked(one, later)) for one in said[asked]]
     return said
 
 
-def _asked(one: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in _without(one, _FINDING).items():
+def _asked(
+    one: Mapping[str, Any], later: Mapping[str, Any]
+) -> Iterator[tuple[str, Any]]:
+    for name, value in _without(one, later).items():
         if name == "operating_point":
             yield name, _without(value, _POINT)
         elif name == "accepts" and value is not None:

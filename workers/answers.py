@@ -7,7 +7,7 @@ import numpy as np
 
 from dicom_node.domain import Category, Choice, Estimate, FrameScore, Score
 from workers.asked import CategorySpec, EstimateSpec
-from workers.labels import LabelWeights, shares
+from workers.labels import LabelHead, shares
 from workers.neighbours import References, nearby
 from workers.study import EVIDENCE, NO_NUMBER, Study, evidence_of, image_ref, images_in
 
@@ -17,12 +17,16 @@ NO_REFERENCES = (
 )
 
 
-def categorise(head: LabelWeights, spec: CategorySpec, study: Study) -> Category:
+def categorise(head: LabelHead, spec: CategorySpec, study: Study) -> Category:
     """Return the label that the frames of `study` show most."""
     seen = study.seen
     frames, why_not = seen.frames, seen.why_not
     if not why_not:
-        whole, each = shares(head, np.stack([frame.vector for frame in frames]))
+        whole, each = shares(
+            head,
+            np.stack([frame.vector for frame in frames]),
+            temperature=spec.calibration.temperature if spec.calibration else 1.0,
+        )
         if not np.isfinite(each).all():
             why_not = NO_NUMBER
     if why_not:
@@ -50,7 +54,11 @@ def categorise(head: LabelWeights, spec: CategorySpec, study: Study) -> Category
 
 
 def _choice(spec: CategorySpec, index: int, share: float) -> Choice:
-    return Choice(label=spec.labels[index].concept, score=Score(value=float(share)))
+    score = Score(
+        value=float(share),
+        calibration_set=spec.calibration.set if spec.calibration else "",
+    )
+    return Choice(label=spec.labels[index].concept, score=score)
 
 
 def estimate(

@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Literal
 
 from dicom_node.domain import Code, Exam, Urgency
 from workers.accepting import Accepts
-from workers.calibration import CalibrationSpec
-from workers.headspecs import Head, asks_prompts
+from workers.calibration import CalibrationSpec, TemperatureSpec
+from workers.headspecs import Head, LabelsHead, asks_prompts
 
 OF_VOLUMES = "embedding-"
 """Begins the aggregations that score volumes, not slices."""
@@ -193,7 +193,8 @@ class LabelSpec:
     Parameters
     ----------
     prompts
-        As they are embedded: whether one ends in a period is part of it.
+        As they are embedded: whether one ends in a period is part of it. None are
+        needed where the category has a head that was fitted.
     """
 
     __pydantic_config__: ClassVar = _FORBID
@@ -201,11 +202,11 @@ class LabelSpec:
     key: str
     meaning: str
     code: tuple[str, str, str]
-    prompts: tuple[str, ...]
+    prompts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.key or not self.prompts:
-            raise ValueError("a label needs a key and at least one prompt")
+        if not self.key:
+            raise ValueError("a label needs a key")
 
     @property
     def concept(self) -> Code:
@@ -217,8 +218,9 @@ class LabelSpec:
 class CategorySpec:
     """A question with labels that exclude one another, such as the view.
 
-    A frame's logits are temperature times cosine, those of the study the mean over its
-    frames: the same as if the mean of the embeddings had been asked.
+    A frame's logits are temperature times cosine, or those of a softmax head; those of
+    the study are the mean over its frames: the same as if the mean of the embeddings had
+    been asked. Of votes it is the shares that are averaged.
 
     Parameters
     ----------
@@ -226,6 +228,13 @@ class CategorySpec:
         What is asked, as a coded concept.
     accepts
         Narrows what the pack accepts; None takes all of it.
+    head
+        What was fitted; None: the prompts of the labels.
+    calibration
+        What makes probabilities of the study's shares; without it, none are claimed.
+    validated
+        Evidence for its accuracy, free, on patients that the head has not seen; None
+        where nobody has measured it.
     """
 
     __pydantic_config__: ClassVar = _FORBID
@@ -235,6 +244,9 @@ class CategorySpec:
     code: tuple[str, str, str]
     accepts: Accepts | None = None
     labels: tuple[LabelSpec, ...]
+    head: LabelsHead | None = None
+    calibration: TemperatureSpec | None = None
+    validated: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if not self.key:
@@ -242,6 +254,11 @@ class CategorySpec:
         keys = {label.key for label in self.labels}
         if len(keys) != len(self.labels) or len(keys) < 2:  # noqa: PLR2004 - a choice
             raise ValueError("a category needs two labels or more, each once")
+        if self.head is None and not all(label.prompts for label in self.labels):
+            raise ValueError("a label needs a prompt where the category has no head")
+        weights = getattr(self.head, "class_weights", self.labels)
+        if len(weights) != len(self.labels):
+            raise ValueError("votes need a weight for each label")
 
     @property
     def concept(self) -> Code:

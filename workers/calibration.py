@@ -6,6 +6,7 @@ it is fitted elsewhere, on scores that neither the head nor the test has seen. P
 ``pack.json``, the `workers.manifest`.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -66,6 +67,38 @@ class CalibrationSpec:
                 f"the parameters of a calibration by {self.method} are finite, "
                 "and a higher score is no lower probability"
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemperatureSpec:
+    """From the logits of a category's labels to probabilities: softmax(logits / T).
+
+    Parameters
+    ----------
+    set
+        Names the data that it was fitted on; every report names it.
+    temperature
+        T, above 0; above 1 it makes a head less sure of itself.
+    prevalence
+        Share of the studies of each label in that data, by the label's key.
+    evidence
+        Free: cross-entropy, n, patients, ...
+    """
+
+    __pydantic_config__: ClassVar = _FORBID
+
+    set: str
+    temperature: float
+    prevalence: dict[str, float]
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.set:
+            raise ValueError("a calibration needs the name of its set")
+        if not 0 < self.temperature < math.inf:
+            raise ValueError("a temperature is above 0")
+        if not all(0 <= share <= 1 for share in self.prevalence.values()):
+            raise ValueError("the prevalence of a label lies between 0 and 1")
 
 
 def calibrated(spec: CalibrationSpec, scores: ArrayLike) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from scipy.special import erf, logsumexp
 
 from workers.calibration import logit, sigmoid
 from workers.headspecs import MixtureHead, asks_prompts
-from workers.labels import LabelWeights, ensemble, label_weights
+from workers.labels import LabelHead, ensemble, label_weights
 from workers.neighbours import blocks, nearest
 from workers.pack import Pack
 from workers.trained import (
@@ -64,7 +64,7 @@ AnyHead = Fitted | ZeroShotWeights | MixtureWeights
 Heads = Mapping[str, AnyHead]
 """By finding."""
 
-Labels = Mapping[str, LabelWeights]
+Labels = Mapping[str, LabelHead]
 """By category."""
 
 NO_LABELS: Labels = MappingProxyType({})
@@ -111,17 +111,18 @@ def heads_of(pack: Pack, encoder: TextEncoder) -> Heads:
 
 
 def labels_of(pack: Pack, encoder: TextEncoder) -> Labels:
-    """Return the head of each category, made from the prompts of its labels."""
-    categories = pack.manifest.categories
-    labels = [label for category in categories for label in category.labels]
+    """Return the head of each category: fitted, or made from the prompts of its labels."""
+    prompted = [one for one in pack.manifest.categories if one.head is None]
+    labels = [label for category in prompted for label in category.labels]
     row = _embedded([text for label in labels for text in label.prompts], encoder)
-    return {
+    of_texts = {
         category.key: label_weights(
             [np.stack([row[t] for t in label.prompts]) for label in category.labels],
             logit_scale=encoder.logit_scale,
         )
-        for category in categories
+        for category in prompted
     }
+    return {**pack.labels, **of_texts}
 
 
 def zero_shot(

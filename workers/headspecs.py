@@ -1,6 +1,7 @@
 """How a finding is scored: the heads that a pack may name, and where their numbers lie.
 
-Each head turns the embedding (D,) of a frame into a score in [0, 1]. Its numbers are
+Each head turns the embedding (D,) of a frame into a score in [0, 1]; those of categories
+into a share for each label. Its numbers are
 tensors of a safetensors file of the pack, float32 or float64, whose names begin with
 the head's ``key``; ``D`` is the dimension of the encoder. What fits heads writes these
 files, `workers.trained` reads them, `workers.heads` computes. Parts of ``pack.json``.
@@ -141,6 +142,55 @@ class MixtureHead:
             raise ValueError("the weight of the text is above 0")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoftmaxHead:
+    """Labels that exclude one another: softmax(W.x + b), multinomial logistic regression.
+
+    Tensors ``<key>.weight`` (L, D) and ``<key>.bias`` (L,), in the order of the labels.
+    """
+
+    __pydantic_config__: ClassVar = _FORBID
+
+    kind: Literal["softmax"] = "softmax"
+    weights: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VotesHead:
+    """Labels that exclude one another, by the votes of labelled images nearby.
+
+    As `KnnHead`, with a class for each label.
+
+    Parameters
+    ----------
+    references
+        A safetensors file of the pack: ``embeddings`` (N, D) float32 of length one,
+        and ``<key>.labels`` (N,): the number of each one's label, from 0; another
+        number leaves the reference out.
+    class_weights
+        Of the references of each label, in the order of the labels.
+    """
+
+    __pydantic_config__: ClassVar = _FORBID
+
+    kind: Literal["votes"] = "votes"
+    references: str
+    key: str
+    k: int = 10
+    temperature: float = 100.0
+    class_weights: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if self.k < 1 or not 0 < self.temperature < math.inf:
+            raise ValueError("votes need k and temperature above 0")
+        if not all(0 < weight < math.inf for weight in self.class_weights):
+            raise ValueError("the weights of labels are above 0")
+
+
+LabelsHead = SoftmaxHead | VotesHead
+"""A head of labels that exclude one another, whose numbers lie in a file of the pack."""
+
 FittedHead = LinearHead | MlpHead | SvmHead | KnnHead
 """A head whose numbers lie in a file of the pack."""
 
@@ -157,9 +207,12 @@ def fitted_part(head: Head) -> FittedHead | None:
 def file_of(head: Head) -> str | None:
     """Return the file of the pack in which its numbers lie; None where there is none."""
     fitted = fitted_part(head)
-    if fitted is None:
-        return None
-    return fitted.references if isinstance(fitted, KnnHead) else fitted.weights
+    return None if fitted is None else file_of_fitted(fitted)
+
+
+def file_of_fitted(head: FittedHead | LabelsHead) -> str:
+    """Return the file of the pack in which the numbers of a fitted head lie."""
+    return head.references if isinstance(head, KnnHead | VotesHead) else head.weights
 
 
 def asks_prompts(head: Head) -> bool:

@@ -19,7 +19,7 @@ from dicom_node.errors import Permanent
 from workers.absent import without_absent
 from workers.accepting import Accepts
 from workers.asked import CategorySpec, EstimateSpec, FindingSpec
-from workers.headspecs import file_of
+from workers.headspecs import file_of, file_of_fitted
 from workers.policy import Preprocessing, stated
 
 MANIFEST = "pack.json"
@@ -274,6 +274,7 @@ class Manifest:
         """Return the files that heads and gate are read from, relative to the pack."""
         named = [
             *(file_of(finding.head) for finding in self.findings),
+            *(file_of_fitted(c.head) for c in self.categories if c.head is not None),
             *(estimate.head.references for estimate in self.estimates),
             self.gate.file if self.gate else None,
         ]

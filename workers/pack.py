@@ -10,7 +10,7 @@ Without torch: the weights are checked as bytes here and loaded by `workers.enco
 import json
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import file_digest
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -31,7 +31,8 @@ from dicom_node.domain import (
 from dicom_node.errors import Permanent
 from workers.asked import FindingSpec, PointSpec
 from workers.gate import Gate, read_gate
-from workers.headspecs import file_of, fitted_part
+from workers.headspecs import file_of, file_of_fitted, fitted_part
+from workers.labels import FittedLabels
 from workers.manifest import (
     MANIFEST,
     Manifest,
@@ -43,7 +44,7 @@ from workers.neighbours import References
 from workers.policy import Preprocessing
 from workers.repointing import repointed
 from workers.thresholds.sets import ThresholdSet
-from workers.trained import Fitted, fitted, load_tensors
+from workers.trained import Fitted, fitted, fitted_labels, load_tensors
 
 ENTRY_POINTS = "pacsight.packs"
 
@@ -68,6 +69,8 @@ class Pack:
         A site's own, in the place of those that the pack ships; see `with_thresholds`.
     gate
         Tells images from those that the pack was validated on; None lets all through.
+    labels
+        The heads that were fitted, by category.
     """
 
     folder: Path
@@ -77,6 +80,7 @@ class Pack:
     references: Mapping[str, References]
     thresholds: ThresholdSet | None = None
     gate: Gate | None = None
+    labels: Mapping[str, FittedLabels] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -280,6 +284,7 @@ def _opened(folder: Path, manifest: Manifest) -> Pack:
         heads=_read_heads(folder, manifest),
         references=_read_references(folder, manifest),
         gate=_read_gate(folder, manifest),
+        labels=_read_labels(folder, manifest),
     )
 
 
@@ -347,6 +352,17 @@ def _read_heads(folder: Path, manifest: Manifest) -> dict[str, Fitted]:
             tensors[name] = load_tensors(folder / name)
         heads[finding.key] = fitted(head, tensors[name], manifest.encoder.embedding_dim)
     return heads
+
+
+def _read_labels(folder: Path, manifest: Manifest) -> dict[str, FittedLabels]:
+    found = {}
+    dimension = manifest.encoder.embedding_dim
+    for category in manifest.categories:
+        head, count = category.head, len(category.labels)
+        if head is not None:
+            tensors = load_tensors(folder / file_of_fitted(head))
+            found[category.key] = fitted_labels(head, tensors, dimension, count)
+    return found
 
 
 def _read_gate(folder: Path, manifest: Manifest) -> Gate | None:

@@ -15,13 +15,25 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from dicom_node.errors import Permanent
-from workers.headspecs import FittedHead, KnnHead, LinearHead, MlpHead, SvmHead
+from workers.headspecs import (
+    FittedHead,
+    KnnHead,
+    LabelsHead,
+    LinearHead,
+    MlpHead,
+    SoftmaxHead,
+    SvmHead,
+    VotesHead,
+    file_of_fitted,
+)
+from workers.labels import FittedLabels, SoftmaxWeights, VoteWeights
 
 Numbers = NDArray[np.float64]
 Tensors = Mapping[str, NDArray[Any]]
 
 _LENGTH_TOLERANCE = 1e-3
 _TAPS = 3
+_CHOICE = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -128,12 +140,35 @@ def fitted(head: FittedHead, tensors: Tensors, dimension: int) -> Fitted:
             return _svm(head, tensors, dimension)
         return _knn(head, tensors, dimension)
     except (KeyError, ValueError) as error:
-        file = head.references if isinstance(head, KnnHead) else head.weights
-        missing = isinstance(error, KeyError)
-        why = f"there is no {error.args[0]}" if missing else str(error)
-        raise Permanent(
-            f"{file} does not hold a {head.kind} head {head.key!r}: {why}"
-        ) from error
+        raise _not_held(head, error) from error
+
+
+def fitted_labels(
+    head: LabelsHead, tensors: Tensors, dimension: int, labels: int
+) -> FittedLabels:
+    """Return the numbers of the head of a category with so many labels.
+
+    Raises
+    ------
+    Permanent
+        If they are not there, of another shape, or not finite.
+    """
+    try:
+        if isinstance(head, SoftmaxHead):
+            return SoftmaxWeights(
+                weight=_tensor(tensors, f"{head.key}.weight", (labels, dimension)),
+                bias=_tensor(tensors, f"{head.key}.bias", (labels,)),
+            )
+        return _votes(head, tensors, dimension, labels)
+    except (KeyError, ValueError) as error:
+        raise _not_held(head, error) from error
+
+
+def _not_held(head: FittedHead | LabelsHead, error: Exception) -> Permanent:
+    file = file_of_fitted(head)
+    missing = isinstance(error, KeyError)
+    why = f"there is no {error.args[0]}" if missing else str(error)
+    return Permanent(f"{file} does not hold a {head.kind} head {head.key!r}: {why}")
 
 
 def _linear(head: LinearHead, tensors: Tensors, dimension: int) -> LinearWeights:
@@ -195,14 +230,10 @@ def _svm(head: SvmHead, tensors: Tensors, dimension: int) -> SvmWeights:
 
 
 def _knn(head: KnnHead, tensors: Tensors, dimension: int) -> KnnWeights:
-    labels = _tensor(tensors, f"{head.key}.labels")
-    embeddings = _tensor(tensors, "embeddings", (len(labels), dimension))
+    labels, embeddings = _references(tensors, head.key, dimension)
     known = (labels == 0) | (labels == 1)
     if not (labels == 0).any() or not (labels == 1).any():
         raise ValueError("its references are not of both classes")
-    lengths = np.linalg.norm(embeddings, axis=1)
-    if not np.allclose(lengths, 1.0, atol=_LENGTH_TOLERANCE):
-        raise ValueError("an embedding does not have length one")
     return KnnWeights(
         embeddings=embeddings[known].astype(np.float32),
         present=labels[known] == 1,
@@ -210,6 +241,32 @@ def _knn(head: KnnHead, tensors: Tensors, dimension: int) -> KnnWeights:
         temperature=head.temperature,
         class_weights=head.class_weights,
     )
+
+
+def _votes(
+    head: VotesHead, tensors: Tensors, dimension: int, count: int
+) -> VoteWeights:
+    labels, embeddings = _references(tensors, head.key, dimension)
+    known = np.isin(labels, np.arange(count))
+    if len(np.unique(labels[known])) < _CHOICE:
+        raise ValueError("its references are not of two labels or more")
+    return VoteWeights(
+        embeddings=embeddings[known].astype(np.float32),
+        label=labels[known].astype(np.int64),
+        weights=np.array(head.class_weights),
+        k=head.k,
+        temperature=head.temperature,
+    )
+
+
+def _references(tensors: Tensors, key: str, dimension: int) -> tuple[Numbers, Numbers]:
+    """Return the labels (N,) of references, and their embeddings (N, D)."""
+    labels = _tensor(tensors, f"{key}.labels")
+    embeddings = _tensor(tensors, "embeddings", (len(labels), dimension))
+    lengths = np.linalg.norm(embeddings, axis=1)
+    if not np.allclose(lengths, 1.0, atol=_LENGTH_TOLERANCE):
+        raise ValueError("an embedding does not have length one")
+    return labels, embeddings
 
 
 def _tensor(

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
-from tests.packs import make_pack
-from workers.pack import open_pack
+from tests.golden import recipe
+from tests.packs import CONFIG, category, manifest, write_parts
+from workers.pack import open_pack, seal
 from workers.phantoms import datasets, phantom
 
 KINDS = ("chest_normal", "pneumothorax")
@@ -55,8 +56,24 @@ def lesson(tmp_path_factory: pytest.TempPathFactory) -> Lesson:
                 role = "tune" if seed == 0 else "train"
                 text = f"x-ray chest {kind}."
                 writer.writerow([name, text, kind, f"{kind}{seed}", role])
-    make_pack(folder / "pack")
+    seal_with_categories(folder / "pack")
     return Lesson(pack=folder / "pack", table=folder / "pairs.csv", images=images)
+
+
+def seal_with_categories(folder: Path) -> None:
+    """Write a pack with two fitted categories; one of them has prompts, too."""
+    write_parts(folder)
+    tensors = {"weight": recipe.noise("view", (2, CONFIG.embedding))}
+    tensors["bias"] = recipe.noise("bias", (2,))
+    named = {f"{key}.{n}": t for key in ("view", "part") for n, t in tensors.items()}
+    save_file(named, folder / "views.safetensors")
+    categories = []
+    for key in ("view", "part"):
+        head = {"kind": "softmax", "weights": "views.safetensors", "key": key}
+        categories.append(category(key) | {"head": head, "validated": {"n": 1}})
+    for label in categories[1]["labels"]:
+        del label["prompts"]
+    seal(folder, manifest(categories=categories))
 
 
 def run(
@@ -93,6 +110,8 @@ def test_an_encoder_goes_on_learning(lesson: Lesson, tmp_path: Path) -> None:
     assert said["loss_on_tune"] > 0
     assert new.encoder_key != old.encoder_key
     assert [finding.key for finding in new.findings] == ["effusion"]  # has prompts
+    (view,) = new.manifest.categories
+    assert (view.key, view.head, view.validated) == ("view", None, None)
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from dicom_node.cli import JsonOption
 from dicom_node.domain import Urgency
+from workers.commands.exclusive import Labelled, Said, fit_exclusive
 from workers.commands.progress import bar
 
 if TYPE_CHECKING:  # a command imports what it needs when it runs
@@ -56,8 +57,13 @@ def fit_heads(  # noqa: PLR0913 - the command's options
     *,
     data: Annotated[Path, typer.Option(help="Labels, CSV: see `pacsight data`.")],
     embeddings: Annotated[Path, typer.Option(help="What `pacsight embed` wrote.")],
-    finding: Annotated[list[str], typer.Option(help="What the labels call it.")],
     out: Annotated[Path, typer.Option(help="A folder that is empty, or not there.")],
+    finding: Annotated[
+        list[str] | None, typer.Option(help="What the labels call it.")
+    ] = None,
+    exclusive: Annotated[
+        str | None, typer.Option(help="'view=AP,PA': labels that exclude one another.")
+    ] = None,
     head: Annotated[
         list[HeadKind] | None, typer.Option(help="Which heads are tried.")
     ] = None,
@@ -68,7 +74,11 @@ def fit_heads(  # noqa: PLR0913 - the command's options
         Say, typer.Option(help="Who has the same say in the fit.")
     ] = Say.PATIENTS,
     code: Annotated[
-        str | None, typer.Option(help="'VALUE|SCHEME|MEANING' of a new finding.")
+        str | None, typer.Option(help="'VALUE|SCHEME|MEANING' of what is new.")
+    ] = None,
+    value: Annotated[
+        list[str] | None,
+        typer.Option(help="'AP=VALUE|SCHEME|MEANING' of a new exclusive label."),
     ] = None,
     site: Annotated[
         str | None, typer.Option(help="'VALUE|SCHEME|MEANING' of where it is.")
@@ -93,7 +103,7 @@ def fit_heads(  # noqa: PLR0913 - the command's options
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Fit heads for findings: chosen and judged by nested cross-validation by patient."""
+    """Fit heads: chosen and judged by nested cross-validation by patient."""
     from workers.cohort import read_cohort, read_embeddings
     from workers.fitting.asking import asked, wishes
     from workers.fitting.choosing import Plan
@@ -103,8 +113,12 @@ def fit_heads(  # noqa: PLR0913 - the command's options
     from workers.fitting.story import Material, fit_pack
     from workers.pack import locate, open_pack
 
-    if len(finding) > 1 and (code or present or absent):
-        raise typer.BadParameter("a code or texts are of one finding: name just one")
+    _check_options(
+        finding or [],
+        exclusive,
+        of_one=code or present or absent,
+        of_findings=site or urgency or aggregation or present or absent,
+    )
     opened = open_pack(locate(pack))
     wished = wishes(
         code=code,
@@ -128,6 +142,17 @@ def fit_heads(  # noqa: PLR0913 - the command's options
         version=version or f"{opened.version}+{cohort.digest[:8]}",
         created=f"{datetime.now(UTC):%Y-%m-%d}",
     )
+    if exclusive is not None or finding is None:
+        fit_exclusive(
+            opened,
+            out,
+            Labelled(cohort=cohort, embeddings=embeddings, scores_out=scores_out),
+            Said(category=exclusive or "", code=code, values=value, accept=accept),
+            plan=plan,
+            identity=identity,
+            as_json=as_json,
+        )
+        return
     if finding[0] in {spec.key for spec in opened.manifest.estimates}:
         source = Material(cohort=cohort, embeddings=read_embeddings(embeddings))
         _fit_estimate(opened, out, source, finding, plan, identity, as_json=as_json)
@@ -155,6 +180,24 @@ def fit_heads(  # noqa: PLR0913 - the command's options
     Console(width=80).print(fit_table(report), highlight=False)
     typer.echo(f"{out}: {report.pack.name} {report.pack.version}, in shadow mode")
     typer.echo(f"next: `pacsight threshold set {out}`, then `threshold activate`")
+
+
+def _check_options(
+    finding: Sequence[str],
+    exclusive: str | None,
+    *,
+    of_one: object,
+    of_findings: object,
+) -> None:
+    """Refuse options that do not go together."""
+    if bool(finding) == (exclusive is not None):
+        raise typer.BadParameter("name a --finding, or a category with --exclusive")
+    if len(finding) > 1 and of_one:
+        raise typer.BadParameter("a code or texts are of one finding: name just one")
+    if exclusive is not None and of_findings:
+        raise typer.BadParameter(
+            "site, urgency, aggregation, present and absent are of findings"
+        )
 
 
 def _fit_estimate(  # noqa: PLR0913 - the command's other half

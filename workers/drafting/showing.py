@@ -8,9 +8,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from workers.asked import FindingSpec
+from workers.asked import CategorySpec, FindingSpec
 from workers.drafting.draft import CARD
 from workers.pack import Pack
+
+_LIMITED = 3
+"""A value, and its limits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +83,7 @@ def show(pack: Pack) -> Shown:
         threshold_set_digest=pack.threshold_set_digest,
         accepts=tuple(map(str, manifest.accepts)),
         findings=tuple(map(_finding, pack.findings)),
-        categories=tuple(one.meaning for one in manifest.categories),
+        categories=tuple(map(_category, manifest.categories)),
         estimates=tuple(one.meaning for one in manifest.estimates),
         gate=f"{gate.kind}, false alarms {gate.rate:.1%}" if gate else "",
         atlas=f"{atlas.name} {atlas.version}, {atlas.k} cases" if atlas else "",
@@ -104,6 +107,18 @@ def _finding(spec: FindingSpec) -> ShownFinding:
         evidence=evidence,
         roc=tuple(tuple(map(float, one)) for one in curve),
     )
+
+
+def _category(spec: CategorySpec) -> str:
+    """Return how it is answered, and how often rightly where somebody measured it."""
+    head = spec.head.kind if spec.head else "zero-shot"
+    measured = (spec.validated or {}).get("accuracy")
+    if isinstance(measured, list) and len(measured) == _LIMITED:
+        value, low, high = measured
+        accuracy = f"accuracy {value:.4g} (95 % {low:.4g} to {high:.4g})"
+    else:
+        accuracy = "not validated"
+    return f"{spec.meaning}: {head} head, one of {len(spec.labels)} labels, {accuracy}"
 
 
 def _notes(spec: FindingSpec) -> Iterator[str]:
@@ -135,7 +150,7 @@ def _lines(shown: Shown) -> Iterator[str]:
         ("thresholds", f"{shown.threshold_set} sha256:{shown.threshold_set_digest}"),
         ("device UID", shown.device_uid),
         ("sha256", shown.digest),
-        ("categories", ", ".join(shown.categories)),
+        *(("category", category) for category in shown.categories),
         ("estimates", ", ".join(shown.estimates)),
     ):
         if value:

@@ -9,7 +9,7 @@ a gate belong to the encoder that they were made on.
 import csv
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +40,8 @@ LOG = "log.csv"
 _WEIGHTS, _IMAGES, _CHECKPOINT = "weights.safetensors", "images.npy", "last.pt"
 _TUNED_ON = 1024
 """Pairs at most that the loss is taken on besides."""
+_OF_A_HEAD = ("head", "calibration", "validated")
+"""What a category has of a head that was fitted, and loses with its encoder."""
 _PROVISIONAL = {"name": "provisional", "threshold": 0.5}
 
 
@@ -107,7 +109,7 @@ def finetune(
         If the pack asks nothing by prompts, an image cannot be read, the batch is
         larger than what there is to learn from, or a checkpoint is another run's.
     """
-    findings = _still_asked(pack)
+    asked = _still_asked(pack)
     learned = order.pairs.rows(TRAIN)
     if len(learned) < order.sizes.batch:
         raise Permanent(
@@ -119,7 +121,7 @@ def finetune(
     learner, losses, began = run.learn(run.material(decoders))
     if not world.first:
         return None
-    made = run.write(out, findings, learner)
+    made = run.write(out, asked, learner)
     shutil.rmtree(beside)
     return Tuned(pack=made, losses=losses, resumed_at=began)
 
@@ -186,7 +188,7 @@ class _Run:
         return learner, tuple(losses), began
 
     def write(
-        self, out: Path, findings: list[dict[str, Any]], learner: Learner
+        self, out: Path, asked: Mapping[str, list[dict[str, Any]]], learner: Learner
     ) -> Pack:
         """Return the pack with the new encoder."""
         manifest = json.loads((self.pack.folder / MANIFEST).read_bytes())
@@ -212,7 +214,7 @@ class _Run:
             (folder / _WEIGHTS).chmod(0o644)
             shutil.copyfile(self.beside / LOG, folder / LOG)
             version = f"{manifest['version']}+tuned"
-            made = seal(folder, {**manifest, "version": version, "findings": findings})
+            made = seal(folder, {**manifest, "version": version, **asked})
         return replace(made, folder=out.resolve())
 
     def _learner(self) -> tuple[Learner, Tokenizer]:
@@ -279,11 +281,16 @@ def _nothing_left(beside: Path) -> Iterator[None]:
         raise
 
 
-def _still_asked(pack: Pack) -> list[dict[str, Any]]:
-    """Return the findings that prompts can go on asking, as zero-shot ones."""
+def _still_asked(pack: Pack) -> Mapping[str, list[dict[str, Any]]]:
+    """Return the findings and categories that prompts can go on asking: zero-shot."""
     manifest = json.loads((pack.folder / MANIFEST).read_bytes())
     kept = [f for f in manifest["findings"] if f.get("prompts")]
-    if not kept and not pack.manifest.categories:
+    categories = [
+        {name: value for name, value in one.items() if name not in _OF_A_HEAD}
+        for one in manifest.get("categories", [])
+        if all(label.get("prompts") for label in one["labels"])
+    ]
+    if not kept and not categories:
         raise Permanent(
             f"pack {pack.name} asks nothing by prompts, and trained heads do not "
             f"survive another encoder: give a finding of it prompts first"
@@ -296,7 +303,7 @@ def _still_asked(pack: Pack) -> list[dict[str, Any]]:
             **_PROVISIONAL,
             "evidence": {"measured_on": "nothing yet: the encoder is new"},
         }
-    return kept
+    return {"findings": kept, "categories": categories}
 
 
 def _read_log(path: Path, *, upto: int) -> list[Loss]:

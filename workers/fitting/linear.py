@@ -54,7 +54,7 @@ def fits(training: Training, grid: Sequence[Mapping[str, Any]]) -> Iterator[Fitt
         scaling = parameters["scaling"]
         if scaling not in spans:
             scaled = Scaled.of(training.vectors, scaling)
-            spans[scaling] = scaled, _span(scaled.rows)
+            spans[scaling] = scaled, span(scaled.rows)
         scaled, basis = spans[scaling]
         model = LogisticRegression(
             C=parameters["C"], solver="newton-cholesky", tol=1e-8
@@ -69,7 +69,7 @@ def fits(training: Training, grid: Sequence[Mapping[str, Any]]) -> Iterator[Fitt
         yield Fitted(kind="linear", tensors=tensors)
 
 
-def _span(rows: Floats) -> Floats:
+def span(rows: Floats) -> Floats:
     """Return an orthonormal basis (D, R) in which the rows (N, D) lie."""
     if len(rows) >= rows.shape[1]:
         return np.eye(rows.shape[1])

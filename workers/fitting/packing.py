@@ -68,12 +68,12 @@ def write_pack(
         }
         for one in made:
             spec = _finding(one, data) | {"head": _head(one, folder)}
-            _put(manifest["findings"], spec)
+            put(manifest["findings"], spec)
         sealed = seal_again(pack, folder, manifest)
     return replace(sealed, folder=out.resolve())
 
 
-def _put(findings: list[dict[str, Any]], spec: dict[str, Any]) -> None:
+def put(findings: list[dict[str, Any]], spec: dict[str, Any]) -> None:
     """Put a finding in the place of its namesake, or at the end."""
     keys = [finding["key"] for finding in findings]
     if spec["key"] in keys:

@@ -7,6 +7,7 @@ aggregation says so. Truths and scores of studies are what counts in the end.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,7 +92,7 @@ class Samples:
         return Training(
             vectors=self.vectors[rows],
             present=present,
-            weights=_weights(present, self.patient[rows], weighing),
+            weights=weights_of(present, self.patient[rows], weighing),
         )
 
     def items_of(self, studies: Mask) -> NDArray[np.float32]:
@@ -138,11 +139,13 @@ def samples_of(examples: Examples, finding: int, aggregation: str) -> Samples:
     )
 
 
-def _weights(present: Mask, patient: NDArray[np.int32], weighing: Weighing) -> Floats:
-    """Return weights (N,) whose mean is 1."""
+def weights_of(
+    truth: NDArray[Any], patient: NDArray[np.int32], weighing: Weighing
+) -> Floats:
+    """Return weights (N,) whose mean is 1, of items with so many different truths."""
     if weighing is Weighing.IMAGES:
-        return np.ones(len(present))
-    kind = patient if weighing is Weighing.PATIENTS else present
+        return np.ones(len(truth))
+    kind = patient if weighing is Weighing.PATIENTS else truth
     _, number, count = np.unique(kind, return_inverse=True, return_counts=True)
-    weights: Floats = len(present) / (len(count) * count[number])
+    weights: Floats = len(truth) / (len(count) * count[number])
     return weights

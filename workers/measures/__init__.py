@@ -29,6 +29,7 @@ from workers.measures.curves import (
     threshold_at_sensitivity,
     youden,
 )
+from workers.measures.exclusive import balanced_accuracy
 from workers.measures.linear import (
     Estimate,
     Linear,
@@ -73,6 +74,7 @@ __all__ = [
     "auc_covariance",
     "average_precision",
     "average_precisions",
+    "balanced_accuracy",
     "bootstrap",
     "brier",
     "calibration_curve",

@@ -1,8 +1,7 @@
 """A model that goes on learning from where its weights are, and can be interrupted.
 
-UniCL over the global batch, AdamW without decay on biases, norms, depth-wise
-convolutions, embeddings and the logit scale, linear warm-up, cosine decay, the
-gradient's norm clipped, and a moving average of the weights, which is what is kept at
+UniCL over the global batch, AdamW (`workers.medimageinsight.optimiser`), linear warm-up,
+cosine decay, the gradient's norm clipped, and a moving average of the weights, which is what is kept at
 the end. Source: the official configuration, release 2024.09.27.
 
 A run that was stopped goes on from its last checkpoint and ends with the same weights,
@@ -25,9 +24,9 @@ from workers.medimageinsight.checkpoint import save
 from workers.medimageinsight.errors import CheckpointError
 from workers.medimageinsight.gradcache import Part, backward
 from workers.medimageinsight.model import MedImageInsight
+from workers.medimageinsight.optimiser import adamw
 from workers.medimageinsight.world import World
 
-_UNDECAYED = ("positional_embedding", "token_embedding.weight", "logit_scale")
 _EARLY = 10
 """Steps after which the average begins to weigh the past as it should."""
 
@@ -104,7 +103,11 @@ class Learner:
         self._average = torch.optim.swa_utils.AveragedModel(
             self._model, multi_avg_fn=_Averaging(schedule.averaged)
         )
-        self._optimizer = _optimizer(self._model, schedule)
+        self._optimizer = adamw(
+            self._model,
+            learning_rate=schedule.learning_rate,
+            weight_decay=schedule.weight_decay,
+        )
         self.step = 0
 
     @property
@@ -208,17 +211,3 @@ def _freeze(model: nn.Module, patterns: Sequence[str]) -> None:
         parameter.requires_grad = not any(re.match(p, name) for p in patterns)
     if not any(p.requires_grad for p in model.parameters()):
         raise ValueError("every parameter is frozen: there is nothing to learn")
-
-
-def _optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            plain = parameter.ndim < 2 or ".dw." in name or name.endswith(_UNDECAYED)  # noqa: PLR2004
-            (free if plain else decayed).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": schedule.weight_decay},
-        {"params": free, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=(0.9, 0.98))

@@ -5,9 +5,9 @@ which text goes with which image and which of them belong together. Several pair
 of one batch share the image tower's pass; the loss is the mean of theirs, each times
 its weight.
 
-Optimiser as the official configuration has it: AdamW without decay on biases, norms,
-depth-wise convolutions, embeddings and the logit scale; linear warm-up, cosine decay,
-gradient norm clipped to 1, an average of the weights over the last steps.
+As the official configuration has it: AdamW (`workers.medimageinsight.optimiser`),
+linear warm-up, cosine decay, gradient norm clipped to 1, an average of the weights over
+the last steps.
 """
 
 import math
@@ -26,6 +26,7 @@ from workers.medimageinsight.checkpoint import load, load_ensemble, save
 from workers.medimageinsight.config import Config
 from workers.medimageinsight.ensemble import Ensemble
 from workers.medimageinsight.model import MedImageInsight
+from workers.medimageinsight.optimiser import adamw
 from workers.medimageinsight.tokenizer import Tokenizer
 from workers.medimageinsight.unicl import unicl_loss
 from workers.medimageinsight.vision import VisionTower
@@ -195,7 +196,9 @@ def _trained(
             plan.averaged
         ),
     )
-    optimizer = _optimizer(model, plan.learning_rate, plan.weight_decay)
+    optimizer = adamw(
+        model, learning_rate=plan.learning_rate, weight_decay=plan.weight_decay
+    )
     for step, batch in zip(range(plan.steps), lessons.batches, strict=False):
         if step == 0:
             _spread(model, batch, normalisation)
@@ -228,7 +231,9 @@ def settle(
         torch.manual_seed(plan.seed)
         model.requires_grad_().train()
         _lock_text(model, locked=True)
-        optimizer = _optimizer(model, plan.learning_rate, plan.weight_decay)
+        optimizer = adamw(
+            model, learning_rate=plan.learning_rate, weight_decay=plan.weight_decay
+        )
         mean = torch.optim.swa_utils.AveragedModel(model)
         for step, batch in zip(range(plan.steps), batches, strict=False):
             for group in optimizer.param_groups:
@@ -382,22 +387,6 @@ def _pixels(images: NDArray[np.uint8], normalisation: Normalisation) -> Tensor:
     mean = torch.tensor(normalisation.mean).view(1, 3, 1, 1)
     std = torch.tensor(normalisation.std).view(1, 3, 1, 1)
     return (grey[:, None] - mean) / std
-
-
-def _optimizer(
-    model: MedImageInsight, rate: float, weight_decay: float
-) -> torch.optim.Optimizer:
-    kept = ("positional_embedding", "token_embedding.weight", "logit_scale")
-    decayed: list[torch.nn.Parameter] = []
-    free: list[torch.nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        plain = parameter.ndim < 2 or ".dw." in name or name.endswith(kept)  # noqa: PLR2004
-        (free if plain else decayed).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": free, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98))
 
 
 def _rate(step: int, plan: Plan) -> float:

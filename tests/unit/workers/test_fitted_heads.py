@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from dicom_node.errors import Permanent
-from tests.packs import CONFIG, finding, manifest, write_parts
+from tests.packs import CONFIG, category, finding, manifest, write_parts
 from workers.heads import MixtureWeights, frame_logits, score_frames, zero_shot
 from workers.headspecs import FittedHead, KnnHead, LinearHead, MlpHead, SvmHead
 from workers.pack import Pack, open_pack, seal
@@ -263,4 +263,43 @@ def test_a_file_that_does_not_fit_is_refused(
     """One sentence says which head, and what it lacks."""
     with pytest.raises(Permanent) as refused:
         sealed(tmp_path, tensors, {**head, "key": "x"})
+    assert str(refused.value) == f"trained.st does not hold {why}"
+
+
+VALUES = (np.arange(80) % 3).astype(np.int8)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "head", "why"),
+    [
+        (
+            {"x.weight": SEEN[:2], "x.bias": np.zeros(2)},
+            {"kind": "softmax", "weights": "trained.st"},
+            "a softmax head 'x': x.weight has the shape (2, 24), not (3, 24)",
+        ),
+        (
+            {"x.weight": SEEN[:3]},
+            {"kind": "softmax", "weights": "trained.st"},
+            "a softmax head 'x': there is no x.bias",
+        ),
+        (
+            {"embeddings": SEEN, "x.labels": VALUES + 2},
+            {"kind": "votes", "references": "trained.st", "class_weights": [1, 1, 1]},
+            "a votes head 'x': its references are not of two labels or more",
+        ),
+    ],
+)
+def test_the_head_of_a_category_is_checked(
+    tensors: Tensors, head: dict[str, Any], why: str, tmp_path: Path
+) -> None:
+    """With its pack: it has as many rows as the category has labels."""
+    write_parts(tmp_path)
+    save_file(
+        {name: np.ascontiguousarray(values) for name, values in tensors.items()},
+        tmp_path / "trained.st",
+    )
+    asked = category("view", labels=("ap", "ll", "pa"))
+    asked["head"] = {**head, "key": "x"}
+    with pytest.raises(Permanent) as refused:
+        seal(tmp_path, manifest(categories=[asked]))
     assert str(refused.value) == f"trained.st does not hold {why}"

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tests.studies import AXIS, asking, sigmoid
 from workers.heads import heads_of, labels_of, score_frames, zero_shot
+from workers.labels import LabelWeights
 from workers.pack import Pack
 from workers.trained import LinearWeights
 
@@ -66,6 +67,7 @@ def test_every_category_gets_its_head(pack: Pack) -> None:
     """One row for each label, in the order of the labels."""
     texts = Texts()
     found = labels_of(asking(pack), texts)["view"]
+    assert isinstance(found, LabelWeights)
     assert texts.seen == ["ap", "pa", "lateral"]
     assert found.texts.tolist() == AXIS[:3].tolist()
     assert found.temperature == pytest.approx(np.e)

@@ -5,8 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import NearestNeighbors
 
-from workers.labels import ensemble, label_weights, shares
+from workers.labels import (
+    SoftmaxWeights,
+    VoteWeights,
+    ensemble,
+    label_weights,
+    shares,
+)
 
 LOGIT_SCALE = 4.513362407684326
 AXIS = np.eye(8, dtype=np.float32)
@@ -59,3 +67,49 @@ def test_shares_add_up_to_one(numbers: list[float], logit_scale: float) -> None:
     whole, _ = shares(head, vector)
     assert whole.sum() == pytest.approx(1.0)
     assert (whole >= 0).all()
+
+
+def drawn(rows: int, seed: int) -> NDArray[np.float32]:
+    """Return vectors (rows, 8) of length one."""
+    found = np.random.default_rng(seed).normal(size=(rows, 8))
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    return found.astype(np.float32)
+
+
+SEEN, NEW = drawn(60, 0), drawn(9, 1)
+VALUES = np.arange(60) % 3
+
+
+def test_a_fitted_softmax_is_scikit_learn_s() -> None:
+    """The probabilities of a multinomial logistic regression, frame by frame."""
+    judge = LogisticRegression(C=5.0).fit(SEEN.astype(np.float64), VALUES)
+    head = SoftmaxWeights(weight=judge.coef_, bias=judge.intercept_)
+    _, each = shares(head, NEW)
+    expected = judge.predict_proba(NEW.astype(np.float64))
+    np.testing.assert_allclose(each, expected, rtol=1e-12)
+
+
+def test_votes_are_shares_of_the_nearest() -> None:
+    """As written out: softmax over all, the k largest, sums by label, made one."""
+    weights = np.array([1.0, 2.0, 0.5])
+    head = VoteWeights(
+        embeddings=SEEN, label=VALUES, weights=weights, k=7, temperature=20.0
+    )
+    whole, each = shares(head, NEW)
+    places = NearestNeighbors(n_neighbors=7).fit(SEEN).kneighbors(NEW)[1]
+    powers = np.exp(20.0 * (NEW.astype(np.float64) @ SEEN.astype(np.float64).T))
+    for row, power, near in zip(each, powers, places, strict=True):
+        sums = [power[near][VALUES[near] == label].sum() for label in range(3)]
+        expected = np.array(sums) * weights
+        np.testing.assert_allclose(row, expected / expected.sum(), rtol=1e-6)
+    np.testing.assert_allclose(whole, each.mean(axis=0), rtol=1e-9, atol=1e-9)
+
+
+def test_a_temperature_calibrates_the_study_and_not_its_frames() -> None:
+    """It divides the study's logits: above one it makes them less sure."""
+    head = SoftmaxWeights(weight=np.eye(8)[:3] * 9, bias=np.zeros(3))
+    raw, each = shares(head, NEW)
+    whole, same = shares(head, NEW, temperature=2.0)
+    expected = raw**0.5 / (raw**0.5).sum()
+    np.testing.assert_allclose(whole, expected, rtol=1e-12)
+    np.testing.assert_array_equal(each, same)

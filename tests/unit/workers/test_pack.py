@@ -26,6 +26,21 @@ from workers.headspecs import LinearHead, ZeroShotHead
 from workers.manifest import MANIFEST
 from workers.pack import Pack, locate, open_pack, seal
 
+VOTES = {
+    "kind": "votes",
+    "references": "votes.safetensors",
+    "key": "view",
+    "class_weights": [1.0, 1.0, 1.0],
+}
+
+
+def unprompted(key: str) -> dict[str, Any]:
+    """Return a category whose labels have no prompts."""
+    values = category(key)
+    for label in values["labels"]:
+        del label["prompts"]
+    return values
+
 
 @pytest.fixture
 def folder(pack: Pack, tmp_path: Path) -> Path:
@@ -187,6 +202,14 @@ def test_a_file_that_the_manifest_does_not_name_has_no_say(folder: Path) -> None
         (
             lambda m: m.update(categories=[category("view", labels=["one"])]),
             "two labels or more, each once",
+        ),
+        (
+            lambda m: m.update(categories=[{**category("view"), "head": VOTES}]),
+            "votes need a weight for each label",
+        ),
+        (
+            lambda m: m.update(categories=[unprompted("view")]),
+            "a label needs a prompt where the category has no head",
         ),
         (
             lambda m: m.update(categories=[category("view", labels=["one", "one"])]),
