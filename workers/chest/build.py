@@ -188,7 +188,7 @@ def manifest(model: Ensemble, crossed: Crossed) -> dict[str, Any]:
         "preprocessing": asdict(POLICY),
         "accepts": [_ACCEPTS],
         "findings": [_finding(entry, crossed) for entry in CATALOGUE],
-        "threshold_set": {"name": "chest-1", "created": "2025-01-01"},
+        "threshold_set": {"name": "chest-1", "created": "2026-11-22"},
     }
 
 
