@@ -21,6 +21,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # noqa: TID251 - before numpy is loaded
 
+import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -46,6 +47,7 @@ from workers.measures import (
     clustered_proportion,
     paired_difference,
     predictive,
+    roc,
 )
 from workers.medimageinsight.training import embed_images
 from workers.pack import locate, open_pack
@@ -68,6 +70,7 @@ def main() -> None:
     asked.add_argument("--folds", type=int, default=5)
     asked.add_argument("--build", type=Path)
     asked.add_argument("--scores", type=Path, help="a folder")
+    asked.add_argument("--plot", type=Path, help="ROC curves, a picture")
     asked.add_argument("--gate", action="store_true")
     asked.add_argument("--shortcuts", action="store_true")
     asked.add_argument("--cache", type=Path, default=Path(".chest"))
@@ -87,6 +90,8 @@ def main() -> None:
     data = read_radiographs(options.folder, POLICY)
     if options.scores is not None:
         store(found, data, options.folder, options.scores)
+    if options.plot is not None:
+        draw(found, options.plot)
     if options.gate:
         tell_gate(found, data)
     if options.shortcuts:
@@ -175,6 +180,21 @@ def store(found: Crossed, data: Radiographs, folder: Path, out: Path) -> None:
         for row, name in enumerate(found.files):
             sex, view = "FM"[int(data.male[row])], ("PA", "AP")[int(data.ap[row])]
             lines.writerow((name, sex, view, int(data.age[row])))
+
+
+def draw(found: Crossed, path: Path) -> None:
+    """Draw the ROC curve of each topic, out of fold, all folds pooled."""
+    figure, axes = plt.subplots(1, len(TOPICS), figsize=(9, 3.2), layout="constrained")
+    for topic, (name, axis) in enumerate(zip(TOPICS, axes, strict=True)):
+        use = found.truth[:, topic] >= 0
+        truth, scores = found.truth[use, topic] == 1, found.scores[use, topic]
+        area = clustered_auc(scores, truth, found.patient[use])
+        curve = roc(scores, truth)
+        axis.plot(1 - curve.specificity, curve.sensitivity)
+        axis.plot((0, 1), (0, 1), color="0.8", linewidth=1)
+        axis.set(title=f"{name}\n{area}", xlabel="1 - specificity", aspect="equal")
+    axes[0].set_ylabel("sensitivity")
+    figure.savefig(path, dpi=110)
 
 
 def tell_gate(found: Crossed, data: Radiographs) -> None:

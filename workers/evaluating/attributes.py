@@ -128,7 +128,7 @@ def _column(path: Path, name: str, rows: Sequence[Mapping[str, str]]) -> list[st
 def _of_rows(
     values: Mapping[str, str], table: Table, source: Source
 ) -> tuple[str, ...]:
-    if not table.of_images:
+    if not table.of_images or source.cases.level == "image":
         return tuple(values.get(unit, "") for unit in source.units)
     if source.of_row is None:
         raise Permanent(

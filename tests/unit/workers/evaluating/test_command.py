@@ -124,6 +124,26 @@ def test_files_of_scores_are_evaluated_and_compared(
     assert (a + b, compared["area"]["value"]) == pytest.approx((1.0, a - b))
 
 
+def test_scores_of_images_go_with_attributes_of_images(
+    pack: Pack, made: Drawn, tmp_path: Path
+) -> None:
+    """Nothing has to be merged: every row is an image."""
+    examples = join(made.cohort, made.embeddings)
+    studies = score_studies(pack, pack.heads, examples, data=made.cohort.digest)
+    table = replace(studies, level="image")
+    write_scores(table, tmp_path / "images.scores")
+    lines = [f"{uid},{'FM'[row % 2]}" for row, uid in enumerate(table.units)]
+    groups = tmp_path / "groups.csv"
+    groups.write_text("\n".join(["sop_instance_uid,sex", *lines]), "utf-8")
+    out = tmp_path / "out"
+    named = ["--scores", str(tmp_path / "images.scores"), "--groups", str(groups)]
+    result = run(*named, "--out", str(out))
+    assert result.exit_code == 0, result.output
+    figures = json.loads((out / "evaluation.json").read_text("utf-8"))
+    (by_sex,) = figures["findings"][0]["attributes"]
+    assert [group["name"] for group in by_sex["groups"]] == ["F", "M"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
