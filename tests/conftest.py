@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 import structlog
 
+from dicom_node import logs
+
 collect_ignore = ["viewer"]
 """Needs a browser and its driver: `make test-viewer` names the folder."""
 BESIDE_THE_CHECKOUT = Path(__file__).resolve().parents[2] / "shared"
+
+_CONFIG = structlog.get_config()
 
 
 @pytest.fixture(scope="session")
@@ -31,14 +35,17 @@ def shared() -> Path:
 
 @pytest.fixture(autouse=True)
 def _logs_as_they_were() -> Iterator[None]:
-    """Undo what a command that runs in this process makes of its logs.
+    """Undo what commands that run in this process make of its logs.
 
-    It would go on writing to where that test's output was.
+    They would go on writing to where a test's output was: this test's commands, and
+    those of fixtures that were made before it.
     """
-    root, config = logging.getLogger(), structlog.get_config()
-    handlers, level = list(root.handlers), root.level
+    root = logging.getLogger()
+    handlers = [one for one in root.handlers if type(one).__module__ != logs.__name__]
+    structlog.configure(**_CONFIG)
+    root.handlers, level = list(handlers), root.level
     yield
-    structlog.configure(**config)
+    structlog.configure(**_CONFIG)
     logging.captureWarnings(capture=False)
     root.handlers = handlers
     root.setLevel(level)

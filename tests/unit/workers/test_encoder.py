@@ -167,7 +167,7 @@ class Hungry(torch.nn.Module):
     def __init__(self, model: MedImageInsight, share: float) -> None:
         super().__init__()
         self.model = model
-        self.config = model.config
+        self.dimension = model.dimension
         self.logit_scale = model.logit_scale
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         self.bytes = int(memory * share)
