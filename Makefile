@@ -39,8 +39,12 @@ test: system-test setup lint ## lint, types, layers and the tests, but the slow 
 test-full: system-test setup lint ## all tests, the slow ones too
 	$(BIN)/pytest -n $(JOBS) --dist loadfile -m 'slow or not slow' $(PYTEST_ARGS)
 
-test-research: system-test setup ## from labelled images to flags: every command of docs/packs.md, some minutes
-	$(BIN)/pytest -m slow tests/integration/test_packs_page.py $(PYTEST_ARGS)
+RESEARCH := tests/integration/test_packs_page.py tests/integration/test_finetune.py \
+  tests/integration/test_shortcuts.py \
+  tests/unit/workers/test_demo_pack.py::test_training_again_gives_the_same_weights
+
+test-research: system-test setup ## what takes minutes: every command of docs/packs.md, training in two processes
+	$(BIN)/pytest -n $(JOBS) --dist loadfile -m slow $(RESEARCH) $(PYTEST_ARGS)
 
 conformance: system-conformance setup ## results x sources before every checker, a real Orthanc among them
 	@$(BIN)/python -m tests.conformance --jobs $(JOBS)

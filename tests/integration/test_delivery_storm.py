@@ -53,6 +53,7 @@ def unruly(orthanc_binary: str) -> None:
 
 @pytest.mark.usefixtures("unruly")
 @pytest.mark.timeout(240)  # a question that fails three times is asked again after 60 s
+@pytest.mark.slow
 def test_no_result_is_lost_or_doubled_in_a_storm(tmp_path: Path) -> None:
     """Node and Orthancs are killed meanwhile: each object is there once, as it was."""
     account = weather(STORM, tmp_path, results=RESULTS, batch_size=4, processes=1)

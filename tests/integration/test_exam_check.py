@@ -20,7 +20,7 @@ from sr_writer.reading import read_report
 from workers.analyze import analyze_files
 from workers.cli import app
 
-COUNT = 24
+COUNT = 16
 ADULT = 18
 RUN = CliRunner()
 
@@ -83,7 +83,7 @@ def flags(
 
 @pytest.mark.corpus
 def test_right_headers_are_left_alone(images: list[Path], tmp_path: Path) -> None:
-    """One in 24 may be doubted; pneumonia, in shadow mode, is in no report."""
+    """One or two of 16 may be doubted; pneumonia, in shadow mode, is in no report."""
     found = flags(images, tmp_path)
     assert set(found) == {"sex", "view", "orientation"}
     assert all(sum(count.values()) == COUNT for count in found.values())

@@ -116,6 +116,7 @@ def test_an_encoder_goes_on_learning(lesson: Lesson, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(300)  # three processes load torch, on cores that others use, too
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(lesson: Lesson, tmp_path: Path) -> None:
     """torchrun with two processes: the same weights but for the order of sums."""
     alone = run(lesson.command(tmp_path / "one", "--steps", "3"))

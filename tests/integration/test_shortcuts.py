@@ -119,6 +119,7 @@ def test_probes_stand_beside_the_scores_of_studies(
     assert "plain baseline" in page
 
 
+@pytest.mark.slow
 def test_images_of_a_study_are_probed_together(sample: Sample, tmp_path: Path) -> None:
     """A pack scores studies: two images of one make one row, in folds of the probes' own."""
     pack = make_pack(tmp_path / "pack")

@@ -102,6 +102,7 @@ def test_a_few_unseen_phantoms_are_told_apart(pack: Pack) -> None:
         assert told_apart > 0.85, key
 
 
+@pytest.mark.slow
 def test_training_again_gives_the_same_weights(tmp_path: Path) -> None:
     """Two short runs from one seed agree to the byte; another seed does not."""
     recipe = Recipe(
