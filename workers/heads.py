@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy.special import erf, logsumexp
 
 from workers.calibration import logit, sigmoid
-from workers.headspecs import MixtureHead, asks_prompts
+from workers.gate import Scope
+from workers.headspecs import GateHead, MixtureHead, asks_prompts
 from workers.labels import LabelHead, ensemble, label_weights
 from workers.neighbours import blocks, nearest
 from workers.pack import Pack
@@ -59,7 +60,15 @@ class MixtureWeights:
     text_weight: float
 
 
-AnyHead = Fitted | ZeroShotWeights | MixtureWeights
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LikenessWeights:
+    """The only scope of a gate, and the distance at which an image is outside."""
+
+    scope: Scope
+    limit: float
+
+
+AnyHead = Fitted | ZeroShotWeights | MixtureWeights | LikenessWeights
 
 Heads = Mapping[str, AnyHead]
 """By finding."""
@@ -91,7 +100,7 @@ def heads_of(pack: Pack, encoder: TextEncoder) -> Heads:
         [text for side in sides.values() for text in (*side.positive, *side.negative)],
         encoder,
     )
-    heads: dict[str, AnyHead] = dict(pack.heads)
+    heads: dict[str, AnyHead] = {**pack.heads, **_likeness(pack)}
     for spec in prompted:
         side = sides[spec.key]
         text = zero_shot(
@@ -108,6 +117,15 @@ def heads_of(pack: Pack, encoder: TextEncoder) -> Heads:
         else:
             heads[spec.key] = text
     return heads
+
+
+def _likeness(pack: Pack) -> dict[str, LikenessWeights]:
+    """Return the heads that ask the gate; `open_pack` saw that it has one scope."""
+    return {
+        spec.key: LikenessWeights(scope=pack.gate.scopes[0], limit=pack.gate.limit)
+        for spec in pack.findings
+        if isinstance(spec.head, GateHead) and pack.gate is not None
+    }
 
 
 def labels_of(pack: Pack, encoder: TextEncoder) -> Labels:
@@ -144,6 +162,9 @@ def score_frames(head: AnyHead, vectors: Vectors) -> Scores:
     vectors
         (N, D) of length one.
     """
+    if isinstance(head, LikenessWeights):
+        distance = head.scope.distances(vectors.astype(np.float32, copy=False))
+        return np.asarray(head.limit / (head.limit + distance))
     if isinstance(head, KnnWeights):
         return _share_of_neighbours(head, vectors)
     if isinstance(head, MixtureWeights):

@@ -35,6 +35,19 @@ class ZeroShotHead:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GateHead:
+    """How like the validated images an image is: limit / (limit + distance).
+
+    Of the pack's gate, which has one scope. The score is 1 for an image like all others
+    and 0.5 at the gate's limit.
+    """
+
+    __pydantic_config__: ClassVar = _FORBID
+
+    kind: Literal["gate"] = "gate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MlpHead:
     """The adapter of MedImageInsight's examples, on one embedding.
 
@@ -194,12 +207,12 @@ LabelsHead = SoftmaxHead | VotesHead
 FittedHead = LinearHead | MlpHead | SvmHead | KnnHead
 """A head whose numbers lie in a file of the pack."""
 
-Head = FittedHead | ZeroShotHead | MixtureHead
+Head = FittedHead | GateHead | ZeroShotHead | MixtureHead
 
 
 def fitted_part(head: Head) -> FittedHead | None:
     """Return the head, or the part of it, that was fitted; None where none was."""
-    if isinstance(head, ZeroShotHead):
+    if isinstance(head, ZeroShotHead | GateHead):
         return None
     return head.parts[1] if isinstance(head, MixtureHead) else head
 

@@ -31,7 +31,7 @@ from dicom_node.domain import (
 from dicom_node.errors import Permanent
 from workers.asked import FindingSpec, PointSpec
 from workers.gate import Gate, read_gate
-from workers.headspecs import file_of, file_of_fitted, fitted_part
+from workers.headspecs import GateHead, file_of, file_of_fitted, fitted_part
 from workers.labels import FittedLabels
 from workers.manifest import (
     MANIFEST,
@@ -367,13 +367,21 @@ def _read_labels(folder: Path, manifest: Manifest) -> dict[str, FittedLabels]:
 
 def _read_gate(folder: Path, manifest: Manifest) -> Gate | None:
     spec = manifest.gate
+    asking = [f.key for f in manifest.findings if isinstance(f.head, GateHead)]
     if spec is None:
+        if asking:
+            raise Permanent(f"finding {asking[0]} asks the gate, and there is none")
         return None
     path = folder / spec.file
     dimension = manifest.encoder.embedding_dim
     gate = read_gate(path, dimension=dimension, limit=spec.threshold)
     if gate.kind != spec.kind:
         raise Permanent(f"{path} is a gate of kind {gate.kind}, not {spec.kind}")
+    if asking and len(gate.scopes) != 1:
+        raise Permanent(
+            f"finding {asking[0]} asks the gate, which has {len(gate.scopes)} scopes: "
+            "only of one is it known which images it is of"
+        )
     return gate
 
 

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from dicom_node.config import Settings
 from dicom_node.domain import Flag
 from sr_writer.reading import read_report
+from tests import strangers
 from workers.analyze import analyze_files
 from workers.cli import app
 
@@ -54,6 +55,12 @@ def no_sex(image: Dataset) -> None:
     image.PatientSex = ""
 
 
+def hand(image: Dataset) -> None:
+    """Show a hand, and leave the header as it is."""
+    drawn = strangers.hand(int(image.InstanceNumber or 0), size=image.Rows)
+    image.PixelData = (drawn >> 4).astype(np.uint8).tobytes()
+
+
 def upside_down(image: Dataset) -> None:
     """Turn the pixels, and leave the header as it is."""
     image.PixelData = np.ascontiguousarray(image.pixel_array[::-1, ::-1]).tobytes()
@@ -85,7 +92,7 @@ def flags(
 def test_right_headers_are_left_alone(images: list[Path], tmp_path: Path) -> None:
     """One or two of 16 may be doubted; pneumonia, in shadow mode, is in no report."""
     found = flags(images, tmp_path)
-    assert set(found) == {"sex", "view", "orientation"}
+    assert set(found) == {"sex", "view", "orientation", "body_part"}
     assert all(sum(count.values()) == COUNT for count in found.values())
     assert all(count[Flag.ABOVE] <= 2 for count in found.values())
 
@@ -117,3 +124,12 @@ def test_an_image_upside_down_is_doubted(images: list[Path], tmp_path: Path) -> 
     found = flags(images, tmp_path, upside_down)
     assert found["orientation"][Flag.ABOVE] >= COUNT - 2
     assert found["sex"][Flag.NOT_EVALUATED] >= COUNT - 2
+
+
+@pytest.mark.corpus
+def test_a_hand_under_chest_is_doubted(images: list[Path], tmp_path: Path) -> None:
+    """Its body part is; sex and view of a hand are nobody's business."""
+    found = flags(images, tmp_path, hand)
+    assert found["body_part"] == {Flag.ABOVE: COUNT}
+    assert found["sex"] == {Flag.NOT_EVALUATED: COUNT}
+    assert found["view"] == {Flag.NOT_EVALUATED: COUNT}

@@ -19,13 +19,20 @@ from sklearn.linear_model import LogisticRegression
 from workers.chest.crossing import TOPICS, Crossed
 from workers.chest.folding import truths
 from workers.chest.gating import FILE as GATE
-from workers.chest.gating import MODALITIES, RATE, fit_gate, gate_spec
+from workers.chest.gating import (
+    MODALITIES,
+    RATE,
+    SITE,
+    body_part_finding,
+    fit_gate,
+    gate_spec,
+)
 from workers.chest.heads import fit_linear, fit_ordinary
 from workers.chest.learning import TOKENIZER, train_encoder
 from workers.chest.looking import embed_states, embed_views
 from workers.chest.radiographs import Radiographs
 from workers.chest.recipe import POLICY, Recipe
-from workers.gate import encode_gate
+from workers.gate import Gate, encode_gate
 from workers.measures import clustered_auc, threshold_at_sensitivity
 from workers.medimageinsight import Ensemble
 from workers.medimageinsight.training import Progress, save_half_ensemble
@@ -43,7 +50,6 @@ SENSITIVITY: Final = 0.95
 SPECIFICITY: Final = 0.98
 """Of the operating point of a comparison with the header: most headers are right."""
 
-_SITE: Final = ("51185008", "SCT", "Thoracic structure")
 _ACCEPTS: Final = {"modality": list(MODALITIES), "body_part": ["CHEST"]}
 
 
@@ -148,7 +154,7 @@ def write_pack(
         (folder / GATE).write_bytes(encode_gate(gate))
         for path in folder.glob("*.safetensors"):
             path.chmod(0o644)
-        seal(folder, manifest(stored, crossed) | {"gate": gate_spec(gate, data)})
+        seal(folder, manifest(stored, crossed, gate) | {"gate": gate_spec(gate, data)})
     return open_pack(out)
 
 
@@ -166,7 +172,7 @@ def fit_all(
     return heads | {"orientation": fit_ordinary(embed_states(model, data))}
 
 
-def manifest(model: Ensemble, crossed: Crossed) -> dict[str, Any]:
+def manifest(model: Ensemble, crossed: Crossed, gate: Gate) -> dict[str, Any]:
     """Return what `seal` makes ``pack.json`` of."""
     return {
         "format": 1,
@@ -187,7 +193,10 @@ def manifest(model: Ensemble, crossed: Crossed) -> dict[str, Any]:
         },
         "preprocessing": asdict(POLICY),
         "accepts": [_ACCEPTS],
-        "findings": [_finding(entry, crossed) for entry in CATALOGUE],
+        "findings": [
+            *(_finding(entry, crossed) for entry in CATALOGUE),
+            body_part_finding(gate),
+        ],
         "threshold_set": {"name": "chest-1", "created": "2026-11-22"},
     }
 
@@ -261,7 +270,7 @@ def _finding(entry: Entry, crossed: Crossed) -> dict[str, Any]:
         "key": entry.key,
         "meaning": entry.code[2],
         "code": list(entry.code),
-        "site": list(_SITE),
+        "site": list(SITE),
         "urgency": "routine",
         "aggregation": "max",
         "head": {"kind": "linear", "weights": "heads.safetensors", "key": entry.key},

@@ -20,6 +20,7 @@ from workers.medimageinsight.training import embed_images
 
 FILE: Final = "gate.safetensors"
 RATE: Final = 0.02
+SITE: Final = ("51185008", "SCT", "Thoracic structure")
 MODALITIES: Final = ("DX", "CR")
 
 
@@ -78,6 +79,34 @@ def shown(
         embed=embed,
         seed=seed,
     )
+
+
+def body_part_finding(gate: Gate) -> dict[str, Any]:
+    """Return what the manifest says of the comparison with BodyPartExamined.
+
+    The threshold is the gate's limit: an image that is outside is not what a chest
+    looks like, whatever it is.
+    """
+    meaning = "Body part differs from the image"
+    return {
+        "key": "body_part",
+        "meaning": meaning,
+        "code": ["PS0004", "99PACSIGHT", meaning],
+        "site": list(SITE),
+        "urgency": "routine",
+        "aggregation": "max",
+        "head": {"kind": "gate"},
+        "operating_point": {
+            "name": f"false alarms<={gate.scopes[0].rate:g}",
+            "threshold": 0.5,
+            "evidence": {
+                "measured_on": "as the gate; its figures are in the model card"
+            },
+        },
+        "mode": "live",
+        "ungated": True,
+        "against": {"attribute": "BodyPartExamined", "expects": {"CHEST": 1}},
+    }
 
 
 def gate_spec(gate: Gate, data: Radiographs) -> dict[str, Any]:

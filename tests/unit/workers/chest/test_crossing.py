@@ -84,6 +84,7 @@ def test_folds_are_learned_once_and_the_pack_opens(
         "view",
         "orientation",
         "pneumonia",
+        "body_part",
     ]
 
 
