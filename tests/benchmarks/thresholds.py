@@ -6,11 +6,15 @@ interval covers the sensitivity and the specificity of the threshold that was ch
 how often a sensitivity that was demonstrated at 0.95 is one.
 """
 
+import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from dicom_node.errors import Permanent
 from tests.operated import studies
