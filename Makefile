@@ -23,7 +23,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export PYTHON
 
 .PHONY: help sandbox test test-full test-research conformance test-delivery test-viewer bench bench-model evaluate-demo \
-  lint format lock clean setup system-sandbox system-test system-conformance system-viewer torch
+  lint format lock sbom licences audit clean setup system-sandbox system-test system-conformance system-viewer torch
 .NOTPARALLEL:
 
 help: ## this list
@@ -74,18 +74,39 @@ format: setup ## write the code as ruff would
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-lock: setup ## resolve deploy/requirements.txt anew
+lock: setup ## resolve deploy/requirements*.txt anew
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip --disable-pip-version-check install --quiet uv
 	echo '$(TORCH)' >build/lock/outside
-	build/lock/bin/uv pip compile --quiet --no-config --upgrade --universal \
-	  --fork-strategy fewest --python-version 3.11 --generate-hashes --no-annotate \
-	  --custom-compile-command 'make lock' --all-extras --excludes build/lock/outside \
+	$(RESOLVE) --fork-strategy fewest --all-extras --excludes build/lock/outside \
 	  --output-file deploy/requirements.txt pyproject.toml deploy/requirements.in >/dev/null
-	build/lock/bin/uv pip compile --quiet --no-config --upgrade --universal \
-	  --python-version 3.11 --generate-hashes --no-annotate \
-	  --custom-compile-command 'make lock' --constraint deploy/requirements.txt \
+	$(RESOLVE) --constraint deploy/requirements.txt \
 	  --output-file deploy/requirements-viewer.txt deploy/requirements-viewer.in >/dev/null
+	$(RESOLVE) --output-file deploy/requirements-supply.txt deploy/requirements-supply.in >/dev/null
+
+RESOLVE := build/lock/bin/uv pip compile --quiet --no-config --upgrade --universal \
+  --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
+
+sbom: setup build/supply/.installed ## CycloneDX bills of materials: build/sbom-*.json
+	@$(QUIETLY) $(SUPPLY)/cyclonedx-py requirements $(SBOM) -o build/sbom-locked.json deploy/requirements.txt
+	@$(SUPPLY)/cyclonedx-py environment $(SBOM) -o build/sbom-installed.json $(BIN)/python
+	@ls build/sbom-*.json
+
+licences: setup build/supply/.installed ## of all that is installed; fails on one that is not allowed
+	@$(SUPPLY)/pip-licenses --python $(BIN)/python | sed 's/ *$$//'
+
+audit: build/supply/.installed ## known vulnerabilities of all that is locked, as PyPI knows them
+	@for lock in $(LOCKS); do echo "$$lock:"; $(AUDIT) -r $$lock || $(NOT_SOUND); done
+	@echo '$(TORCH):'; $(AUDIT) --no-deps -r <(echo '$(TORCH)') || $(NOT_SOUND)
+
+SUPPLY := build/supply/bin
+# It warns that a list has no dependency graph. The bill of what is installed has one.
+QUIETLY := PYTHONWARNINGS=ignore::UserWarning
+SBOM := --pyproject pyproject.toml --output-reproducible
+LOCKS := deploy/requirements.txt deploy/requirements-viewer.txt deploy/requirements-supply.txt
+# strict: what PyPI does not answer about is an error; otherwise it would pass for sound.
+AUDIT := $(SUPPLY)/pip-audit --strict --disable-pip --progress-spinner off
+NOT_SOUND := { echo 'audit: stopped. Something was found, or PyPI did not answer: see above.' >&2; exit 1; }
 
 clean: ## remove what was set up, built and cached
 	rm -rf .venv .sandbox build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
@@ -120,6 +141,12 @@ system-test:
 .venv/.viewer: deploy/requirements-viewer.txt .venv/.installed
 	@echo 'set-up: the versions of deploy/requirements-viewer.txt'
 	@$(PIP) install --quiet --require-hashes --requirement deploy/requirements-viewer.txt
+	@touch $@
+
+build/supply/.installed: deploy/requirements-supply.txt | .venv/bin/pip
+	@echo 'set-up: the versions of deploy/requirements-supply.txt'
+	@$(PYTHON) -m venv build/supply
+	@build/supply/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --requirement $<
 	@touch $@
 
 .venv/bin/pip:

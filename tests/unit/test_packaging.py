@@ -19,7 +19,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"dicom_node", "sr_writer", "workers"}
 LOCK = ROOT / "deploy" / "requirements.txt"
-LOCKS = (LOCK, ROOT / "deploy" / "requirements-viewer.txt")
+LOCKS = sorted((ROOT / "deploy").glob("requirements*.txt"))
 
 # Run in a fresh interpreter: imports every module of the node and of the report
 # writer but those that are programs, where `absent` cannot be imported, and tells
