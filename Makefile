@@ -95,7 +95,7 @@ sbom: setup build/supply/.installed ## CycloneDX bills of materials: build/sbom-
 licences: setup build/supply/.installed ## of all that is installed; fails on one that is not allowed
 	@$(SUPPLY)/pip-licenses --python $(BIN)/python | sed 's/ *$$//'
 
-audit: build/supply/.installed ## known vulnerabilities of all that is locked, as PyPI knows them
+audit: build/supply/.installed ## known vulnerabilities of all that is locked, as the package index knows them
 	@for lock in $(LOCKS); do echo "$$lock:"; $(AUDIT) -r $$lock || $(NOT_SOUND); done
 	@echo '$(TORCH):'; $(AUDIT) --no-deps -r <(echo '$(TORCH)') || $(NOT_SOUND)
 
@@ -104,9 +104,9 @@ SUPPLY := build/supply/bin
 QUIETLY := PYTHONWARNINGS=ignore::UserWarning
 SBOM := --pyproject pyproject.toml --output-reproducible
 LOCKS := deploy/requirements.txt deploy/requirements-viewer.txt deploy/requirements-supply.txt
-# strict: what PyPI does not answer about is an error; otherwise it would pass for sound.
+# strict: what the package index does not answer about is an error; otherwise it would pass for sound.
 AUDIT := $(SUPPLY)/pip-audit --strict --disable-pip --progress-spinner off
-NOT_SOUND := { echo 'audit: stopped. Something was found, or PyPI did not answer: see above.' >&2; exit 1; }
+NOT_SOUND := { echo 'audit: stopped. Something was found, or the package index did not answer: see above.' >&2; exit 1; }
 
 clean: ## remove what was set up, built and cached
 	rm -rf .venv .sandbox build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
