@@ -22,6 +22,7 @@ from dicom_node.domain import PackCard, Sha256, StudyUid
 from dicom_node.drain import Drain
 from dicom_node.errors import SettingsError
 from dicom_node.expected import expected_instances
+from dicom_node.files import make_folder
 from dicom_node.handover import Handover
 from dicom_node.inquire import Inquirer, Source
 from dicom_node.intake import Intake
@@ -96,7 +97,7 @@ class Node:
 
     def _start(self, stack: ExitStack) -> None:
         settings = self._settings
-        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(settings.data_dir)
         ledger = open_ledger(settings.ledger_address, migrate=True)
         stack.callback(ledger.close)
         spool = open_spool(settings)

@@ -15,7 +15,7 @@ from tempfile import mkstemp
 
 from dicom_node.domain import FrontDoor, Origin, Sha256
 from dicom_node.errors import OUT_OF_RESOURCES, Rejected
-from dicom_node.files import sync_folder
+from dicom_node.files import make_folder, sync_folder
 
 INCOMING = "incoming"
 SUFFIX = ".dcm"
@@ -53,7 +53,7 @@ class Spool:
 
     def open(self) -> None:
         """Make the folders, durably; drop what was not received to its end."""
-        self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(self._root)
         for name in (INCOMING, *_FOLDERS):
             (self._root / name).mkdir(exist_ok=True, mode=0o700)
         sync_folder(self._root)

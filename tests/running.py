@@ -33,12 +33,18 @@ class Running:
     ----------
     settings
         Tables that are added to ``pacsight.toml``, as TOML text.
+    general
+        Settings that stand before all tables, as TOML text.
+    program
+        What is started, without the settings file.
     """
 
     folder: Path
     dicom_port: int
     http_port: int
     settings: str = ""
+    general: str = ""
+    program: Sequence[str] = (str(PACSIGHT), "up")
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
@@ -55,14 +61,14 @@ class Running:
         """Start it, and wait until both front doors answer."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.config.write_text(
-            f'data_dir = "{self.folder}/data"\n'
+            f'data_dir = "{self.folder}/data"\n{self.general}\n'
             f"[dicom]\nport = {self.dicom_port}\n"
             f"[http]\nport = {self.http_port}\n"
             "[spool]\nmin_free_bytes = 0\nmin_free_inodes = 0\n" + self.settings
         )
         with (self.folder / "up.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [PACSIGHT, "up", "--config", str(self.config)],
+                [*self.program, "--config", str(self.config)],
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

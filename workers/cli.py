@@ -29,6 +29,8 @@ from workers.commands import pack as pack_commands
 
 PERMANENT, TRANSIENT, INTERRUPTED = 2, 75, 130
 """Exit codes: what will not work however often it is tried, EX_TEMPFAIL, and Ctrl-C."""
+LOOK_S = 0.5
+"""The kernel may give a signal to any thread; Python acts on it once the first one runs."""
 
 app = typer.Typer(
     name="pacsight",
@@ -77,7 +79,8 @@ def node(*, config: ConfigOption = None) -> None:
         signal.signal(number, lambda *_: stopped.set())
     running.start()
     try:
-        stopped.wait()
+        while not stopped.wait(LOOK_S):
+            pass
     finally:
         running.stop()
 

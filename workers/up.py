@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dicom_node.broker import await_broker, broker_command, broker_url
 from dicom_node.config import Settings
+from dicom_node.files import make_folder
 from dicom_node.ledger import open_ledger
 from dicom_node.supervise import Child, Supervisor
 
@@ -23,7 +24,7 @@ def run_all(
     environ
         The environment that they are to have.
     """
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(settings.data_dir)
     open_ledger(settings.ledger_address, migrate=True).close()
     children = [_command("node", config), _command("worker", config)]
     given = dict(environ)

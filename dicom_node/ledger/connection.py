@@ -18,6 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
 
 from dicom_node.errors import Permanent, Transient
+from dicom_node.files import make_folder
 
 BUSY_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 10
@@ -128,7 +129,7 @@ def _engine(url: str, *, synchronous: str) -> Engine:
         waiting = {"connect_timeout": CONNECT_TIMEOUT_S}
         return create_engine(parsed, pool_pre_ping=True, connect_args=waiting)
     if parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(Path(parsed.database).parent)
     engine = create_engine(
         parsed,
         poolclass=QueuePool,
