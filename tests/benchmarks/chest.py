@@ -243,11 +243,11 @@ def tell_shortcuts(found: Crossed, folder: Path, seed: int) -> None:
         view=tuple("AP" if ap else "PA" for ap in data.ap),
     )
     images = np.stack([np.asarray(Image.open(path)) for path in paths])
-    for name in ("sex", "pneumonia"):
+    for name in TOPICS:
         topic = TOPICS.index(name)
         truth, scores = found.truth[:, topic] == 1, found.scores[:, topic]
         rowed = Rowed(truth=truth, patient=found.patient, fold=found.fold)
-        leave_out = (name,) if name == "sex" else ()
+        leave_out = () if name == "pneumonia" else (name,)
         how = Looked(finding=name, leave_out=leave_out, seed=seed)
         looked = look(scores, rowed, attributes, how)
         plain = texture_baseline(images, truth, found.patient, found.fold, seed=seed)

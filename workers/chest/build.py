@@ -90,7 +90,7 @@ CATALOGUE: Final = (
     Entry(
         key="view",
         code=("PS0002", "99PACSIGHT", "View position differs from the image"),
-        mode="live",
+        mode="shadow",  # the verdict: grey levels alone tell most of it
         attribute="ViewPosition",
         expects={"AP": 1, "PA": -1},
     ),
