@@ -40,7 +40,7 @@ test-full: system-test setup lint ## all tests, the slow ones too
 	$(BIN)/pytest -n $(JOBS) --dist loadfile -m 'slow or not slow' $(PYTEST_ARGS)
 
 RESEARCH := tests/integration/test_packs_page.py tests/integration/test_finetune.py \
-  tests/integration/test_shortcuts.py \
+  tests/integration/test_shortcuts.py tests/unit/workers/chest/test_crossing.py \
   tests/unit/workers/test_demo_pack.py::test_training_again_gives_the_same_weights
 
 test-research: system-test setup ## what takes minutes: every command of docs/packs.md, training in two processes

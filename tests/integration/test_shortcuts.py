@@ -83,6 +83,7 @@ def areas(told: Sequence[dict[str, object]]) -> set[str]:
     return {str(one["name"]) for one in told if one["area"] is not None}
 
 
+@pytest.mark.slow
 def test_probes_stand_beside_the_scores_of_studies(
     sample: Sample, tmp_path: Path
 ) -> None:

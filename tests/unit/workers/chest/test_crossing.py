@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from workers.chest import (
@@ -40,6 +41,7 @@ def test_a_patient_is_in_one_fold(folder: Path) -> None:
         assert len(set(fold[data.patient == patient].tolist())) == 1
 
 
+@pytest.mark.slow
 def test_folds_are_learned_once_and_the_pack_opens(
     folder: Path, tmp_path: Path
 ) -> None:
