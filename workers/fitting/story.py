@@ -54,17 +54,24 @@ class FitReport:
     def to_json(self) -> dict[str, Any]:
         """Return what ``--json`` prints."""
         return {
-            "folder": str(self.pack.folder),
-            "name": self.pack.name,
-            "version": self.pack.version,
-            "device_uid": self.pack.device_uid,
-            "data": self.data,
-            "seed": self.plan.seed,
-            "outer_folds": self.plan.outer,
-            "inner_folds": self.plan.inner,
-            "weighing": str(self.plan.weighing),
+            **outline(self.pack, self.data, self.plan),
             "findings": [fit.to_json() for fit in self.fits],
         }
+
+
+def outline(pack: Pack, data: str, plan: Plan) -> dict[str, Any]:
+    """Return what ``--json`` says of every fit: the pack, the labels, the plan."""
+    return {
+        "folder": str(pack.folder),
+        "name": pack.name,
+        "version": pack.version,
+        "device_uid": pack.device_uid,
+        "data": data,
+        "seed": plan.seed,
+        "outer_folds": plan.outer,
+        "inner_folds": plan.inner,
+        "weighing": str(plan.weighing),
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

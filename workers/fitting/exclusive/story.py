@@ -28,7 +28,7 @@ from workers.fitting.exclusive.packing import write_category
 from workers.fitting.exclusive.report import CategoryFit, judged
 from workers.fitting.exclusive.samples import Samples, samples_of
 from workers.fitting.packing import Identity
-from workers.fitting.story import Material
+from workers.fitting.story import Material, outline
 from workers.heads import TextEncoder
 from workers.labels import LabelWeights, label_weights
 from workers.pack import Pack
@@ -47,15 +47,7 @@ class CategoryReport:
     def to_json(self) -> dict[str, Any]:
         """Return what ``--json`` prints."""
         return {
-            "folder": str(self.pack.folder),
-            "name": self.pack.name,
-            "version": self.pack.version,
-            "device_uid": self.pack.device_uid,
-            "data": self.data,
-            "seed": self.plan.seed,
-            "outer_folds": self.plan.outer,
-            "inner_folds": self.plan.inner,
-            "weighing": str(self.plan.weighing),
+            **outline(self.pack, self.data, self.plan),
             "categories": [self.fit.to_json()],
         }
 

@@ -1,7 +1,9 @@
 """Several models as one: joined embeddings, the mean of the cosines, one file."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -33,7 +35,8 @@ def test_embeddings_are_joined_and_have_length_one(pair: Ensemble) -> None:
     shown = images(pair)
     with torch.inference_mode():
         found = pair.encode_image(shown)
-        each = [member.encode_image(shown) for member in pair.members]  # type: ignore[operator]
+        members = cast("Iterable[MedImageInsight]", pair.members)
+        each = [member.encode_image(shown) for member in members]
     assert found.shape == (3, pair.dimension)
     assert pair.dimension == 2 * pair.config.embedding
     assert torch.allclose(found.norm(dim=1), torch.ones(3))
