@@ -34,10 +34,10 @@ from dicom_node.domain import Sha256
 from tests import strangers
 from workers.chest import Crossed, build, cross_validate, read_radiographs
 from workers.chest.altering import STATES
-from workers.chest.build import CATALOGUE, flagged, judged
 from workers.chest.crossing import TOPICS
 from workers.chest.folding import ensemble_of
 from workers.chest.gating import held_out_of
+from workers.chest.judging import CATALOGUE, flagged, judged
 from workers.chest.radiographs import Radiographs, resized
 from workers.chest.recipe import NORMALISATION, POLICY, SIZE_PX
 from workers.cohort.scores import ScoreTable, write_scores
