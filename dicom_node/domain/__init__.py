@@ -1,7 +1,7 @@
 """The values that flow through pacsight. Frozen, without I/O, without libraries.
 
 ``arrival``: what came in. ``work``: what is to be done. ``result``: what was
-concluded, and the objects that it becomes.
+concluded, and the objects that it becomes. ``audited``: what the audit trail is told.
 """
 
 from dicom_node.domain.arrival import (
@@ -17,6 +17,20 @@ from dicom_node.domain.arrival import (
     SopClassUid,
     SopInstanceUid,
     StudyUid,
+)
+from dicom_node.domain.audited import (
+    Activity,
+    Alarm,
+    ApplicationActivity,
+    AtlasSearched,
+    AuditEvent,
+    InstancesReceived,
+    Note,
+    Queried,
+    ResultsSent,
+    SecurityAlert,
+    StudyForgotten,
+    UserAuthenticated,
 )
 from dicom_node.domain.exam import Exam
 from dicom_node.domain.result import (
@@ -55,9 +69,14 @@ from dicom_node.domain.work import (
 
 __all__ = [
     "ALWAYS_COMPOSED",
+    "Activity",
+    "Alarm",
     "Algorithm",
     "Analysis",
+    "ApplicationActivity",
     "AtlasSearch",
+    "AtlasSearched",
+    "AuditEvent",
     "Category",
     "Choice",
     "Code",
@@ -75,7 +94,9 @@ __all__ = [
     "Header",
     "ImageRef",
     "InputFile",
+    "InstancesReceived",
     "Lease",
+    "Note",
     "ObjectKind",
     "OperatingPoint",
     "Origin",
@@ -83,17 +104,22 @@ __all__ = [
     "PendingFrame",
     "Predecessor",
     "Priority",
+    "Queried",
     "Received",
     "ReferenceCase",
     "Refusal",
     "RejectionReason",
     "Result",
+    "ResultsSent",
     "Score",
+    "SecurityAlert",
     "SeriesUid",
     "Sha256",
     "SopClassUid",
     "SopInstanceUid",
+    "StudyForgotten",
     "StudyUid",
     "Unreadable",
     "Urgency",
+    "UserAuthenticated",
 ]
