@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.filebase import DicomBytesIO
@@ -116,6 +116,7 @@ def test_every_event_is_valid(event: AuditEvent) -> None:
     valid(event, plain=True)
 
 
+@settings(deadline=None)
 @given(event=EVENTS, plain=st.booleans())
 def test_hostile_text_does_no_harm(event: AuditEvent, *, plain: bool) -> None:
     """Whatever a peer calls itself, the message is well formed, valid and one line."""
