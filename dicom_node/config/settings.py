@@ -20,6 +20,7 @@ from dicom_node.config.tables import (
     PeerTable,
     PriorityRuleTable,
     Report,
+    Retention,
     Spool,
     Study,
     Table,
@@ -59,6 +60,7 @@ class Settings(BaseSettings):
     dicom: Dicom = Dicom()
     http: Http = Http()
     spool: Spool = Spool()
+    retention: Retention = Retention()
     study: Study = Study()
     work: Work = Work()
     worker: Worker = Worker()
