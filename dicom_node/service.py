@@ -15,13 +15,16 @@ from contextlib import ExitStack
 
 import structlog
 
+from dicom_node.callers import identities
 from dicom_node.config import Settings
 from dicom_node.deliver import destination
 from dicom_node.dispatch import CeleryDispatcher
 from dicom_node.domain import PackCard, Sha256, StudyUid
+from dicom_node.domain.audited import Note
 from dicom_node.drain import Drain
 from dicom_node.errors import SettingsError
 from dicom_node.expected import expected_instances
+from dicom_node.exposure import check_exposure
 from dicom_node.files import make_folder
 from dicom_node.handover import Handover
 from dicom_node.inquire import Inquirer, Source
@@ -45,6 +48,8 @@ from dicom_node.spool import Spool
 from dicom_node.stow import StowServer
 from dicom_node.wiring import (
     addresses,
+    broker_tls,
+    exposed,
     new_purger,
     now,
     open_spool,
@@ -75,11 +80,13 @@ class Node:
             )
         self._settings = settings
         self._packs = tuple(packs)
-        self._broker_url = settings.broker_url
+        self._broker_url = settings.broker_address
         self._stack = ExitStack()
         self._awake = threading.Event()
         self._stopping = threading.Event()
+        self._note: Note = lambda _: None
         self.dicom_port = 0
+        self.dicom_tls_port = 0
         self.http_port = 0
 
     def start(self) -> None:
@@ -100,6 +107,7 @@ class Node:
 
     def _start(self, stack: ExitStack) -> None:
         settings = self._settings
+        check_exposure(exposed(settings), self._note)
         make_folder(settings.data_dir)
         ledger = open_ledger(settings.ledger_address, migrate=True)
         stack.callback(ledger.close)
@@ -199,7 +207,7 @@ class Node:
         intake: Intake,
         drains: Sequence[Drain],
     ) -> None:
-        dispatcher = CeleryDispatcher(self._broker_url)
+        dispatcher = CeleryDispatcher(self._broker_url, broker_tls(self._settings))
         stack.callback(dispatcher.close)
         handover = Handover(
             ledger=ledger,
@@ -232,7 +240,7 @@ class Node:
 
     def _open_doors(self, stack: ExitStack, intake: Intake, told: Reported) -> None:
         settings = self._settings
-        scp = StorageScp(listener(settings), intake, told)
+        scp = StorageScp(listener(settings), intake, told, note=self._note)
         stack.callback(scp.stop)
         scp.start()
         stow = StowServer(
@@ -244,7 +252,10 @@ class Node:
         stack.callback(stow.stop)
         stow.start()
         self.dicom_port, self.http_port = scp.port, stow.port
-        log.info("listening", door="dimse", aet=settings.dicom.aet, port=scp.port)
+        self.dicom_tls_port = scp.tls_port
+        for door, port in (("dimse", scp.port), ("dimse over tls", scp.tls_port)):
+            if port:
+                log.info("listening", door=door, aet=settings.dicom.aet, port=port)
         log.info("listening", door="stow", port=stow.port)
 
 
@@ -262,11 +273,15 @@ def listener(settings: Settings) -> Listener:
     committing = [p for p in destinations(settings.peers) if p.may_commit]
     return Listener(
         host=dicom.host,
-        port=dicom.port,
+        port=dicom.port if dicom.plain else None,
+        tls=dicom.tls.server,
+        tls_host=dicom.tls_host,
+        tls_port=dicom.tls.port,
         aet=dicom.aet,
         called_aets=settings.called_aets,
         callers=None if dicom.accept_unknown_peers else known,
         reporters={p.aet: frozenset({p.calling_aet or dicom.aet}) for p in committing},
+        identities=identities((p.aet, p.identity) for p in settings.peers if p.aet),
         max_associations=dicom.max_associations,
         max_pdu_bytes=dicom.max_pdu_bytes,
         acse_timeout_s=dicom.acse_timeout_s,

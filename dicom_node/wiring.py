@@ -5,9 +5,11 @@ from datetime import UTC, datetime
 
 from dicom_node import verification
 from dicom_node.batching import BatchLimits
-from dicom_node.config import Settings
+from dicom_node.config import Settings, is_loopback
+from dicom_node.dispatch import BrokerFiles
 from dicom_node.domain import PackCard
 from dicom_node.errors import SettingsError
+from dicom_node.exposure import Exposed
 from dicom_node.handover import Pace
 from dicom_node.ledger import Ledger
 from dicom_node.ledger.outbox import Address
@@ -122,3 +124,36 @@ def patience(settings: Settings, peer: Peer) -> verification.Patience:
         demanded=peer.verify in {Verify.COMMITMENT, Verify.QUERY},
         longest_wait_s=min(verification.WAITS_S[-1], peer.retry.cap_s),
     )
+
+
+def broker_tls(settings: Settings) -> BrokerFiles | None:
+    """Return the files of TLS towards the broker, None where its URL asks for none."""
+    if not settings.broker_address.startswith("rediss"):
+        return None
+    tls = settings.broker_tls
+    return BrokerFiles(ca=tls.ca, certificate=tls.certificate, key=tls.key)
+
+
+def exposed(settings: Settings) -> list[Exposed]:
+    """Return the doors for DICOM that the network can come to without a certificate."""
+    dicom = settings.dicom
+    open_to_all = "TLS and client certificates"
+    tls = "dicom.tls.certificate, dicom.tls.key and dicom.tls.ca"
+    doors = []
+    if dicom.plain and not is_loopback(dicom.host):
+        remedy = f"{tls} and dicom.plain = false"
+        doors.append(("dicom.host", dicom.host, open_to_all, remedy))
+    if dicom.tls.server and not dicom.tls.is_mutual and not is_loopback(dicom.tls_host):
+        remedy = 'dicom.tls.ca and dicom.tls.client = "required"'
+        doors.append(("dicom.tls.host", dicom.tls_host, "client certificates", remedy))
+    return [
+        Exposed(
+            setting=setting,
+            host=host,
+            lacks=lacks,
+            remedy=remedy,
+            word="dicom.insecure",
+            insecure=dicom.insecure,
+        )
+        for setting, host, lacks, remedy in doors
+    ]

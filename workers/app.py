@@ -14,6 +14,7 @@ from dicom_node.domain import Code
 from dicom_node.errors import SettingsError
 from dicom_node.ledger import open_ledger
 from dicom_node.objects import ObjectStore
+from dicom_node.wiring import broker_tls
 from sr_writer.codes import FINDINGS_REPORT, IMAGING_MEASUREMENT_REPORT
 from workers import tasks
 from workers.decoding import DecodePool
@@ -42,7 +43,7 @@ def run_worker(settings: Settings) -> None:
             "broker_url is not set: name a broker, or use `pacsight up`,"
             " which starts a private one"
         )
-    app = celery_app(settings.broker_url)
+    app = celery_app(settings.broker_address, broker_tls(settings))
     with bench(settings, packs_in_force(settings)) as ready:
         tasks.register(app, ready)
         for equipped in ready.packs.values():

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -26,6 +27,7 @@ from dicom_node.domain import Priority
 from dicom_node.errors import SettingsError
 from dicom_node.matching import PackRule, PriorityRule, Rule
 from dicom_node.peers import Peer, Tls, check_aet
+from dicom_node.tls import ServerTls
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -86,12 +88,76 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _tls_host(given: dict[str, Any]) -> str:
+    """Return the address of TLS as it was given, empty where there is none."""
+    tls = given.get("tls")
+    return tls.host if isinstance(tls, DicomTls) and tls.certificate else ""
+
+
 class Table(BaseModel):
     """A table of ``pacsight.toml``: frozen, and closed to keys that it does not know."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True
     )
+
+
+def _absolute_path(value: Path) -> Path:
+    return value.expanduser().absolute()
+
+
+File = Annotated[Path, AfterValidator(_absolute_path)]
+
+
+class DicomTls(Table):
+    """DIMSE over TLS; there is none without a certificate."""
+
+    host: str = ""
+    """Address that the node listens on for associations over TLS. Default: `dicom.host`."""
+    port: Port = 2762
+    """Port for associations over TLS; 0 takes a free one."""
+    certificate: File | None = None
+    """The node's certificate, PEM, with those between it and the authority's. Without it there is no TLS."""
+    key: File | None = None
+    """Its private key, without a password. Default: it is in the file `certificate`."""
+    ca: File | None = None
+    """Certificates of the authorities that may have signed a caller's. Without it no caller is asked for one."""
+    client: Literal["required", "optional"] = "required"
+    """With `ca`: whether a caller has to show a certificate. One that is shown is always checked."""
+
+    @model_validator(mode="after")
+    def _check_files(self) -> "DicomTls":
+        if self.certificate is None and (self.key or self.ca):
+            raise SettingsError("dicom.tls.key and dicom.tls.ca need a certificate")
+        return self
+
+    @property
+    def is_mutual(self) -> bool:
+        """Return whether nobody comes in without a certificate."""
+        return self.ca is not None and self.client == "required"
+
+    @property
+    def server(self) -> ServerTls | None:
+        """Return how associations over TLS are protected; None: there are none."""
+        if self.certificate is None:
+            return None
+        return ServerTls(
+            certificate=self.certificate,
+            key=self.key,
+            ca=self.ca,
+            required=self.client == "required",
+        )
+
+
+class BrokerTls(Table):
+    """TLS towards Redis, where `broker_url` begins with `rediss`."""
+
+    ca: File | None = None
+    """Certificates of the authorities that may have signed its certificate. Default: those that the system trusts."""
+    certificate: File | None = None
+    """The node's own certificate, where Redis asks for one."""
+    key: File | None = None
+    """Its private key, without a password."""
 
 
 class Dicom(Table):
@@ -102,11 +168,19 @@ class Dicom(Table):
     also_called: Names = ()
     """Further titles that the node answers to, besides those that peers and priority rules name."""
     host: str = "127.0.0.1"
-    """Address that the node listens on for DICOM associations; `0.0.0.0` for all."""
+    """Address that the node listens on for DICOM associations; `0.0.0.0` for all, which needs TLS or `insecure`."""
     port: Port = 11112
     """Port for DICOM associations; 0 takes a free one."""
+    plain: bool = True
+    """Whether plain associations are served, without TLS, at `host` and `port`."""
+    tls: DicomTls = DicomTls()
+    insecure: bool = False
+    """Whether `host` beyond loopback may be open without TLS and client certificates. It is said loudly at every start."""
     accept_unknown_peers: bool = Field(
-        default_factory=lambda given: is_loopback(given.get("host", ""))
+        default_factory=lambda given: (
+            is_loopback(given.get("host", ""))
+            and is_loopback(_tls_host(given) or "localhost")
+        )
     )
     """Whether systems that are not in the table of peers may send. True on loopback, else false."""
     max_associations: PositiveInt = 32
@@ -121,6 +195,11 @@ class Dicom(Table):
     """How long the node waits for the answer to a DIMSE request, e.g. while a PACS stores."""
     network_timeout_s: PositiveFloat = 60.0
     """How long an association may be silent before the node aborts it."""
+
+    @property
+    def tls_host(self) -> str:
+        """Return the address for associations over TLS."""
+        return self.tls.host or self.host
 
     @field_validator("aet")
     @classmethod

@@ -1,6 +1,7 @@
 """Settings: where they come from, what is refused, and that all are documented."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from pydantic.fields import FieldInfo
 from dicom_node.config import Settings, load_settings, setting_names
 from dicom_node.config.tables import PackRuleTable, PriorityRuleTable, Table
 from dicom_node.domain import ObjectKind, Priority
+from dicom_node.domain.audited import Alarm, AuditEvent, SecurityAlert
 from dicom_node.errors import SettingsError
+from dicom_node.exposure import check_exposure
 from dicom_node.peers import (
     Credentials,
     Inquiry,
@@ -22,6 +25,7 @@ from dicom_node.peers import (
     Verify,
     Via,
 )
+from dicom_node.wiring import exposed
 from tests.certificates import Authority
 
 PAGE = Path(__file__).parents[3] / "docs" / "settings.md"
@@ -344,6 +348,113 @@ def test_a_fault_never_repeats_a_secret(tmp_path: Path) -> None:
     assert "hunter2" not in fault(tmp_path, text)
 
 
+# ── secrets ─────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("key", ["broker_url", "ledger_url"])
+@pytest.mark.parametrize("password", ["hunt@er", "hunt/er@x", "hunt#er@x", "hunt/er"])
+def test_a_password_that_a_url_cannot_hold_is_not_repeated(
+    tmp_path: Path, key: str, password: str
+) -> None:
+    """Libraries would misread the URL and quote parts of it: it ends here."""
+    said = fault(tmp_path, f'{key} = "redis://user:{password}@host:6379/0"')
+    assert said.startswith(f"{key}: ")
+    assert "percent-encoded" in said
+    assert "hunt" not in said
+
+
+def test_a_password_can_lie_in_a_file(tmp_path: Path) -> None:
+    """It stands in the URL's place for it, percent-encoded, and in no representation."""
+    secret = tmp_path / "secret"
+    secret.write_text("p@ss/word\n")
+    settings = load(
+        tmp_path,
+        f'broker_password_file = "{secret}"\nledger_password_file = "{secret}"\n'
+        'broker_url = "rediss://redis.example:6380/0"\n'
+        'ledger_url = "postgresql+psycopg://node@db.example/pacsight?sslmode=verify-full"',
+    )
+    broker = "rediss://:p%40ss%2Fword@redis.example:6380/0"
+    assert settings.broker_address == broker
+    ledger = "postgresql+psycopg://node:p%40ss%2Fword@db.example/pacsight"
+    assert settings.ledger_address == f"{ledger}?sslmode=verify-full"
+    assert "p%40ss" not in repr(settings)
+
+
+def test_a_password_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    """In a sentence, when the password is needed."""
+    settings = load(
+        tmp_path, 'broker_url = "redis://h/0"\nbroker_password_file = "/nowhere"'
+    )
+    with pytest.raises(SettingsError, match="password file /nowhere cannot be read"):
+        _ = settings.broker_address
+
+
+# ── who comes in ────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("dicom", "message"),
+    [
+        ('host = "127.0.0.1"', ""),
+        (
+            'host = "0.0.0.0"',
+            (
+                "dicom.host = '0.0.0.0' lets the network in without TLS and client"
+                " certificates: set dicom.tls.certificate, dicom.tls.key and dicom.tls.ca"
+                " and dicom.plain = false; or, where the network itself is protected,"
+                " dicom.insecure = true"
+            ),
+        ),
+        ('host = "0.0.0.0"\ninsecure = true', ""),
+        ('host = "0.0.0.0"\nplain = false\n[dicom.tls]\ncertificate="c"\nca="a"', ""),
+        ('[dicom.tls]\nhost = "0.0.0.0"\ncertificate = "c"\nca = "a"', ""),
+        (
+            '[dicom.tls]\nhost = "10.0.0.1"\ncertificate = "c"',
+            (
+                "dicom.tls.host = '10.0.0.1' lets the network in without client"
+                ' certificates: set dicom.tls.ca and dicom.tls.client = "required"; or,'
+                " where the network itself is protected, dicom.insecure = true"
+            ),
+        ),
+    ],
+)
+def test_beyond_loopback_callers_are_identified(
+    tmp_path: Path, dicom: str, message: str
+) -> None:
+    """Or an explicit word lets anybody in; the error says what to set."""
+    doors = exposed(load(tmp_path, f"[dicom]\n{dicom}"))
+    said = ""
+    try:
+        check_exposure(doors, lambda _: None)
+    except SettingsError as error:
+        said = str(error)
+    assert said == message
+
+
+def test_an_open_door_is_told_of_at_every_start(tmp_path: Path) -> None:
+    """As an alert about the security configuration: PS3.15 A.5.3.11."""
+    told: list[AuditEvent] = []
+    doors = exposed(load(tmp_path, '[dicom]\nhost = "0.0.0.0"\ninsecure = true'))
+    check_exposure(doors, told.append)
+    (alert,) = told
+    assert isinstance(alert, SecurityAlert)
+    assert alert.alarm is Alarm.SECURITY_CONFIGURATION
+
+
+def test_certificates_of_a_peer_need_an_authority(tmp_path: Path) -> None:
+    """Without one no caller shows a certificate, and the peer could never call."""
+    peer = '[[peers]]\nname = "ct"\naet = "CT"\ncertificates = ["ct.example"]'
+    assert fault(tmp_path, peer) == (
+        "peer 'ct': certificates need dicom.tls.ca: without it no caller shows one"
+    )
+
+
+def test_unknown_peers_stay_out_where_tls_lets_the_network_in(tmp_path: Path) -> None:
+    """The plain port on loopback does not open the other one to anybody."""
+    text = '[dicom.tls]\nhost = "0.0.0.0"\ncertificate = "c"\nca = "a"'
+    assert not load(tmp_path, text).dicom.accept_unknown_peers
+
+
 # ── documentation ───────────────────────────────────────────────────────────
 
 
@@ -381,15 +492,17 @@ def section(title: str) -> set[str]:
     return set(re.findall(r"^\| `([a-z_]+)` \|", text, flags=re.MULTILINE))
 
 
-def expected_rows() -> set[str]:
+def expected_rows(
+    fields: Mapping[str, FieldInfo] = Settings.model_fields, prefix: str = ""
+) -> set[str]:
     """Return the row of every setting outside lists."""
     rows = set()
-    for name, field in Settings.model_fields.items():
+    for name, field in fields.items():
         table = field.annotation
         if isinstance(table, type) and issubclass(table, Table):
-            rows |= {row(f"{name}.{k}", f) for k, f in table.model_fields.items()}
+            rows |= expected_rows(table.model_fields, f"{prefix}{name}.")
         else:
-            rows.add(row(name, field))
+            rows.add(row(prefix + name, field))
     return rows
 
 
