@@ -58,6 +58,26 @@ class Ledger:
             yield tx
 
     @contextmanager
+    def remake(self) -> Iterator[Connection]:
+        """Run a transaction that may drop a table which others refer to.
+
+        SQLite copies a table to change it.
+        """
+        with _patiently(), self.engine.connect() as tx:
+            if tx.dialect.name != "sqlite":
+                with tx.begin():
+                    yield tx
+                return
+            raw = tx.connection
+            raw.execute("PRAGMA foreign_keys=OFF")  # nothing, once one has begun
+            try:
+                with tx.begin():
+                    tx.exec_driver_sql("BEGIN IMMEDIATE")
+                    yield tx
+            finally:
+                raw.execute("PRAGMA foreign_keys=ON")
+
+    @contextmanager
     def read(self) -> Iterator[Connection]:
         """Run a transaction that only reads, on one snapshot.
 
@@ -123,6 +143,15 @@ def _patiently() -> Iterator[None]:
         raise LedgerBusyError("too much asks the ledger at once") from error
 
 
+def _check_references(tx: Connection) -> None:
+    """Raise where a row refers to one that is not there."""
+    lost = tx.exec_driver_sql("PRAGMA foreign_key_check").first()
+    if lost is not None:
+        raise Permanent(
+            f"the ledger is damaged: rows of {lost[0]} miss their {lost[2]}"
+        )
+
+
 def _engine(url: str, *, synchronous: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
@@ -155,18 +184,23 @@ def _scripts() -> Config:
 
 def _migrate(ledger: Ledger) -> None:
     config = _scripts()
-    with ledger.write() as tx:
+    with ledger.remake() as tx:
         if tx.dialect.name == "postgresql":
             tx.execute(
                 text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK}
             )
         config.attributes["connection"] = tx
+        former = MigrationContext.configure(tx).get_current_revision()
         try:
             command.upgrade(config, "head")
         except CommandError as error:
             raise LedgerOutdatedError(
                 f"the ledger was made by a newer version: {error}"
             ) from error
+        if tx.dialect.name == "sqlite":
+            now = MigrationContext.configure(tx).get_current_revision()
+            if now != former:
+                _check_references(tx)
 
 
 def _check(ledger: Ledger) -> None:
