@@ -32,6 +32,10 @@ class ObjectStore:
         write_durably(self._root / relative, encoded.content)
         return relative
 
+    def drop(self, relative: str) -> None:
+        """Delete an object that the ledger never heard of."""
+        self.path(relative).unlink(missing_ok=True)
+
     def path(self, relative: str) -> Path:
         """Return where an object lies."""
         return self._root / relative

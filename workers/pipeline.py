@@ -223,8 +223,12 @@ def _conclude(lease: Lease, equipped: Equipped, bench: Bench) -> None:
     stored = list(_objects(result, job, bench))
     with bench.ledger.write() as tx:
         settled = results.settle_job(tx, lease, result, stored, now=bench.clock())
+        known = results.known_paths(tx, [one.path for one in stored])
     if settled:
         log.info("study_concluded", study_uid=job.study_uid, revision=job.revision)
+    for one in stored:
+        if one.path not in known:  # the job was dropped, or another worker had it
+            bench.objects.drop(one.path)
 
 
 def _objects(result: Result, job: JobInput, bench: Bench) -> Iterator[StoredObject]:

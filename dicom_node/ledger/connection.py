@@ -1,5 +1,6 @@
 """Open the ledger's database: SQLite in WAL mode, or PostgreSQL by its URL."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from dicom_node.files import make_folder
 
 BUSY_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 10
+SETTLE_S = 10.0
 MIGRATION_LOCK = 0x70616373
 
 
@@ -93,6 +95,22 @@ class Ledger:
             if tx.dialect.name == "sqlite":
                 tx.exec_driver_sql("BEGIN")
             yield tx
+
+    def settle(self) -> bool:
+        """Bring SQLite's write-ahead log into the database, and empty it.
+
+        What was deleted is in neither then. Returns False where somebody reads all
+        the time; on PostgreSQL there is nothing to do.
+        """
+        if self.engine.dialect.name != "sqlite":
+            return True
+        deadline = time.monotonic() + SETTLE_S
+        while True:
+            with self.engine.connect() as tx:
+                busy = tx.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar()
+            if not busy or time.monotonic() > deadline:
+                return not busy
+            time.sleep(0.1)
 
     def close(self) -> None:
         """Close all connections."""
@@ -170,6 +188,7 @@ def _engine(url: str, *, synchronous: str) -> Engine:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={synchronous}")
         connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
 
     event.listen(engine, "connect", connected)
     return engine

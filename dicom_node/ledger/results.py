@@ -198,6 +198,12 @@ def settle_job(
     return True
 
 
+def known_paths(tx: Connection, paths: Sequence[str]) -> frozenset[str]:
+    """Return those of the paths in the outbox at which the ledger has an object."""
+    query = select(artefact.c.path).where(artefact.c.path.in_(paths))
+    return frozenset(tx.execute(query).scalars())
+
+
 def fail_job(tx: Connection, lease: Lease, *, detail: str, now: datetime) -> bool:
     """Record that the job cannot be done; False if somebody else has it now."""
     if not leases.finish(tx, job, lease, state=leases.FAILED):
