@@ -69,11 +69,14 @@ def up(*, config: ConfigOption = None) -> None:
 @app.command()
 def node(*, config: ConfigOption = None) -> None:
     """Run the node: front doors, ledger, outbox."""
+    from dicom_node.auditing import alarmed
     from dicom_node.service import Node
     from workers.inforce import packs_in_force
 
     settings = _settings(config)
-    running = Node(settings, [pack.card for pack in packs_in_force(settings)])
+    with alarmed(settings, "node"):
+        cards = [pack.card for pack in packs_in_force(settings)]
+    running = Node(settings, cards)
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
