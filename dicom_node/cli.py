@@ -27,6 +27,7 @@ from dicom_node.ledger.deliveries import (
     deliveries,
     studies_with_dead_letters,
 )
+from dicom_node.ledger.events import note
 from dicom_node.ledger.overview import StudyLine, journal, studies
 from dicom_node.ledger.studies import happen
 from dicom_node.lifecycle import CONCLUDED, Event, State
@@ -177,7 +178,7 @@ def conclude(
     """Conclude studies again with the packs in use now, from the embeddings kept.
 
     Only where a pack has changed is there a new revision, whose report supersedes the
-    former.
+    former. Studies whose images were purged stay as they are; the journal says so.
     """
     if every == (study is not None):
         raise typer.BadParameter("name a study, or say --all")
@@ -332,9 +333,15 @@ def _retry(tx: Tx, found: motion.Found, now: datetime) -> tuple[StudyUid, State]
 
 
 def _conclude_again(ledger: Ledger, key: int, now: datetime) -> bool:
-    """Let the study be concluded again; False where it is on its way as it is."""
+    """Let the study be concluded again.
+
+    False where it is on its way as it is, or its images were purged.
+    """
     with ledger.write() as tx:
         if not motion.is_in(tx, key, CONCLUDED):
+            return False
+        if gone := motion.missing_images(tx, key):
+            note(tx, now, "not concluded", gone, study_id=key)
             return False
         happen(tx, key, Event.AGAIN, detail="an operator asked", at=now)
     return True

@@ -18,6 +18,7 @@ from pydicom.config import disable_value_validation
 from rich.console import Console
 
 from dicom_node import cli as node_cli
+from dicom_node import purge_command
 from dicom_node.cli import ConfigOption, JsonOption
 from dicom_node.config import Settings, load_settings
 from dicom_node.errors import PacsightError, Transient
@@ -40,6 +41,7 @@ app = typer.Typer(
     add_completion=False,
 )
 node_cli.register(app)
+purge_command.register(app)
 pack_commands.register(app)
 threshold.register(app)
 evaluate_command.register(app)

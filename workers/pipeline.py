@@ -51,7 +51,7 @@ from workers.pack import Pack
 from workers.similar import Atlas, similar_cases
 from workers.study import EmbeddedImage, Gate, image_ref
 from workers.volumes import Volume, slice_of, volumes
-from workers.withdrawal import Note, notes
+from workers.withdrawal import Note, not_taken_back, notes
 
 log = structlog.get_logger(__name__)
 
@@ -230,6 +230,9 @@ def _conclude(lease: Lease, equipped: Equipped, bench: Bench) -> None:
     stored = list(_objects(result, job, bench))
     with bench.ledger.write() as tx:
         settled = results.settle_job(tx, lease, result, stored, now=bench.clock())
+        purged = not_taken_back(result, job.former, superseded=bench.reject_superseded)
+        if settled and purged:
+            results.note_purged(tx, lease.work, purged, now=bench.clock())
     if settled:
         log.info("study_concluded", study_uid=job.study_uid, revision=job.revision)
 

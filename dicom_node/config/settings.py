@@ -23,6 +23,7 @@ from dicom_node.config.tables import (
     PeerTable,
     PriorityRuleTable,
     Report,
+    Retention,
     Spool,
     Study,
     Table,
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
     dicom: Dicom = Dicom()
     http: Http = Http()
     spool: Spool = Spool()
+    retention: Retention = Retention()
     study: Study = Study()
     work: Work = Work()
     worker: Worker = Worker()

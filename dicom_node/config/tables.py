@@ -31,6 +31,7 @@ from dicom_node.tls import ServerTls
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
+DAY_S = 86_400.0
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -247,6 +248,28 @@ class Spool(Table):
     @classmethod
     def _expand(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().absolute()
+
+
+Days = Annotated[float, Field(gt=0)] | Literal["never"]
+
+
+class Retention(Table):
+    """How long files stay that are needed no more."""
+
+    spool_days: Days = 30.0
+    """Received instances are removed so many days (fractions too) after their study was done, delivered and verified everywhere; `never` keeps them."""
+    objects_days: Days = 90.0
+    """The same of results, in the outbox folder."""
+
+    @property
+    def spool_s(self) -> float | None:
+        """Return how long received instances stay, in seconds; None for ever."""
+        return None if self.spool_days == "never" else self.spool_days * DAY_S
+
+    @property
+    def objects_s(self) -> float | None:
+        """Return the same of results."""
+        return None if self.objects_days == "never" else self.objects_days * DAY_S
 
 
 class Study(Table):

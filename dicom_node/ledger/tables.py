@@ -88,6 +88,12 @@ def _leased() -> list[Column[Any]]:
     ]
 
 
+def _kept(table: str, column: str) -> Index:
+    """Return the index of a table's rows whose files are still there."""
+    kept = text("purged_at IS NULL")
+    return Index(f"ix_{table}_kept", column, sqlite_where=kept, postgresql_where=kept)
+
+
 study = Table(
     "study",
     metadata,
@@ -134,8 +140,10 @@ version = Table(
     Column("calling_aet", Words, nullable=False),
     Column("called_aet", Words, nullable=False),
     Column("address", Words, nullable=False),
+    Column("purged_at", Utc),
     UniqueConstraint("sop_instance_uid", "sha256"),
     Index("ix_version_study_id", "study_id", "current", "analysis"),
+    _kept("version", "study_id"),
 )
 
 embedding = Table(
@@ -228,6 +236,8 @@ artefact = Table(
     Column("sha256", String(64), nullable=False),
     Column("path", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
+    Column("purged_at", Utc),
+    _kept("artefact", "job_id"),
 )
 
 rejection = Table(

@@ -35,11 +35,19 @@ PENDING = embedding.c.state == literal_column("'pending'")
 def pending_frames(
     tx: Connection, priority: Priority, *, limit: int
 ) -> list[PendingFrame]:
-    """Return frames of that priority that wait to be embedded, the oldest first."""
+    """Return frames of that priority that wait to be embedded, the oldest first.
+
+    Those of a file that was purged wait until it comes again.
+    """
     query = (
         select(embedding.c.id, embedding.c.encoder)
         .join(version, version.c.id == embedding.c.version_id)
-        .where(PENDING, embedding.c.priority == priority, version.c.current)
+        .where(
+            PENDING,
+            embedding.c.priority == priority,
+            version.c.current,
+            version.c.purged_at.is_(None),
+        )
         .order_by(embedding.c.id)
         .limit(limit)
     )
