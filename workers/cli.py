@@ -17,8 +17,8 @@ import typer
 from pydicom.config import disable_value_validation
 from rich.console import Console
 
+from dicom_node import audit_command, purge_command
 from dicom_node import cli as node_cli
-from dicom_node import purge_command
 from dicom_node.cli import ConfigOption, JsonOption
 from dicom_node.config import Settings, load_settings
 from dicom_node.errors import PacsightError, Transient
@@ -42,6 +42,7 @@ app = typer.Typer(
 )
 node_cli.register(app)
 purge_command.register(app)
+audit_command.register(app)
 pack_commands.register(app)
 threshold.register(app)
 evaluate_command.register(app)
