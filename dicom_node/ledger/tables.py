@@ -263,6 +263,16 @@ delivery = Table(
     Index("ix_delivery_state_next_at", "state", "next_at"),
 )
 
+worker = Table(
+    "worker",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("device", Text, nullable=False),
+    Column("packs", Text, nullable=False),
+    Column("started_at", Utc, nullable=False),
+    Column("seen_at", Utc, nullable=False),
+)
+
 event = Table(
     "event",
     metadata,
