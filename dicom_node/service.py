@@ -19,8 +19,7 @@ from dicom_node.callers import identities
 from dicom_node.config import Settings
 from dicom_node.deliver import destination
 from dicom_node.dispatch import CeleryDispatcher
-from dicom_node.domain import PackCard, Sha256, StudyUid
-from dicom_node.domain.audited import Note
+from dicom_node.domain import Note, PackCard, Sha256, StudyUid
 from dicom_node.drain import Drain
 from dicom_node.errors import SettingsError
 from dicom_node.expected import expected_instances
@@ -35,7 +34,9 @@ from dicom_node.ledger import (
     arrivals,
     frames,
     open_ledger,
+    purging,
 )
+from dicom_node.ledger.arrivals import Known
 from dicom_node.objects import ObjectStore
 from dicom_node.peers import Peer, Right, destinations
 from dicom_node.recorder import LedgerRecorder
@@ -43,11 +44,13 @@ from dicom_node.recovery import recover
 from dicom_node.scp import Listener, Reported, StorageScp
 from dicom_node.settling import settle_report
 from dicom_node.spool import Spool
-from dicom_node.stow import StowServer
 from dicom_node.wiring import (
     addresses,
     broker_tls,
     exposed,
+    exposed_http,
+    http_server,
+    new_purger,
     now,
     open_spool,
     pace,
@@ -104,7 +107,7 @@ class Node:
 
     def _start(self, stack: ExitStack) -> None:
         settings = self._settings
-        check_exposure(exposed(settings), self._note)
+        check_exposure([*exposed(settings), *exposed_http(settings)], self._note)
         make_folder(settings.data_dir)
         ledger = open_ledger(settings.ledger_address, migrate=True)
         stack.callback(ledger.close)
@@ -122,10 +125,12 @@ class Node:
             clock=now,
         )
         self._recover(ledger, spool, intake, recorder)
+        self._start_purger(stack)
         drains = self._start_drains(stack, ledger)
         self._start_inquirer(stack, ledger)
         self._start_handover(stack, ledger, recorder, intake, drains)
         self._open_doors(stack, intake, reported(ledger, drains))
+        self._open_http(stack, intake, ledger)
 
     def _encoders(self, ledger: Ledger) -> tuple[Sha256, ...]:
         with ledger.write() as tx:
@@ -137,11 +142,24 @@ class Node:
     ) -> None:
         def known(path: str) -> bool:
             with ledger.read() as tx:
-                return arrivals.known(tx, path)
+                found = arrivals.known(tx, path)
+            if found is Known.PURGED:
+                with ledger.write() as tx:
+                    purging.found_again(tx, path)
+            return found is not Known.NOT
 
         count = recover(spool, known, intake, catch_up=recorder.flush)
         if count:
             log.info("recovered", instances=count)
+
+    def _start_purger(self, stack: ExitStack) -> None:
+        """Purge what is older than the settings want, by a ledger that is durable."""
+        settings = self._settings
+        durable = open_ledger(settings.ledger_address, migrate=False)
+        stack.callback(durable.close)
+        purger = new_purger(settings, durable)
+        stack.callback(purger.stop)
+        purger.start()
 
     def _start_drains(self, stack: ExitStack, ledger: Ledger) -> tuple[Drain, ...]:
         settings = self._settings
@@ -226,20 +244,17 @@ class Node:
         scp = StorageScp(listener(settings), intake, told, note=self._note)
         stack.callback(scp.stop)
         scp.start()
-        stow = StowServer(
-            intake,
-            host=settings.http.host,
-            port=settings.http.port,
-            max_body_bytes=settings.http.max_body_bytes,
-        )
-        stack.callback(stow.stop)
-        stow.start()
-        self.dicom_port, self.http_port = scp.port, stow.port
-        self.dicom_tls_port = scp.tls_port
+        self.dicom_port, self.dicom_tls_port = scp.port, scp.tls_port
         for door, port in (("dimse", scp.port), ("dimse over tls", scp.tls_port)):
             if port:
                 log.info("listening", door=door, aet=settings.dicom.aet, port=port)
-        log.info("listening", door="stow", port=stow.port)
+
+    def _open_http(self, stack: ExitStack, intake: Intake, ledger: Ledger) -> None:
+        server = http_server(self._settings, intake, ledger, self._note)
+        stack.callback(server.stop)
+        server.start()
+        self.http_port = server.port
+        log.info("listening", door="stow", port=server.port)
 
 
 def reported(ledger: Ledger, drains: Sequence[Drain]) -> Reported:

@@ -18,12 +18,14 @@ from pydicom.config import disable_value_validation
 from rich.console import Console
 
 from dicom_node import cli as node_cli
+from dicom_node import purge_command
 from dicom_node.cli import ConfigOption, JsonOption
 from dicom_node.config import Settings, load_settings
 from dicom_node.errors import PacsightError, Transient
 from dicom_node.lifecycle import State
+from dicom_node.lines import study_json
 from dicom_node.logs import configure_logs
-from workers.commands import atlas, data, doctor, gate, threshold
+from workers.commands import atlas, data, doctor, forget, gate, threshold
 from workers.commands import evaluate as evaluate_command
 from workers.commands import pack as pack_commands
 
@@ -40,6 +42,7 @@ app = typer.Typer(
     add_completion=False,
 )
 node_cli.register(app)
+purge_command.register(app)
 pack_commands.register(app)
 threshold.register(app)
 evaluate_command.register(app)
@@ -47,6 +50,7 @@ gate.register(app)
 data.register(app)
 atlas.register(app)
 doctor.register(app)
+forget.register(app)
 
 
 def main() -> None:
@@ -116,7 +120,7 @@ def analyze(
     for file, why in done.refused:
         typer.echo(f"pacsight: {file} was not taken in: {why}", err=True)
     if as_json:
-        lines = [node_cli.study_json(line) for line in done.studies]
+        lines = [study_json(line) for line in done.studies]
         typer.echo(json.dumps(lines, indent=2))
     else:
         Console().print(node_cli.study_table(done.studies))

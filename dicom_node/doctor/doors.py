@@ -1,6 +1,7 @@
 """The node's own front doors, from outside: C-ECHO, TLS, HTTP."""
 
 import ipaddress
+from http import HTTPStatus
 
 import requests
 from pynetdicom.presentation import build_context
@@ -43,29 +44,35 @@ def look_at_dicom_tls(host: str, port: int) -> list[Finding]:
     at, who = reachable(host), "DICOM over TLS"
     if tcp_fault(at, port):
         return [_down(who, f"nobody listens at {at}:{port}: the node does not run")]
-    if not speaks_tls(at, port):
-        said = f"port {port} is open, and speaks no TLS"
-        return [
-            Finding(hop=Hop.DOORS, who=who, said=said, ailment=Ailment.TLS_MISMATCH)
-        ]
+    return _speaks_tls(who, at, port)
+
+
+def look_at_http(host: str, port: int, *, tls: bool) -> list[Finding]:
+    """Return whether the node's HTTP says that it is well; over TLS, whether it is TLS."""
+    at, who = reachable(host), "HTTP"
+    if tcp_fault(at, port):
+        return [_down(who, f"nobody listens at {at}:{port}: the node does not run")]
+    if tls:
+        return _speaks_tls(who, at, port)
+    place = f"[{at}]" if ":" in at else at
+    try:
+        with requests.Session() as session:
+            session.trust_env = False  # a proxy of the environment is not the node
+            url = f"http://{place}:{port}/health"
+            status = session.get(url, timeout=PATIENCE_S).status_code
+    except requests.RequestException:
+        return [_down(who, f"port {port} is open, and does not answer")]
+    if status != HTTPStatus.OK:
+        said = f"port {port} answers HTTP {status}: something else listens there"
+        return [_down(who, said)]
     return [_told(who, f"port {port} answers")]
 
 
-def look_at_http(host: str, port: int) -> list[Finding]:
-    """Return whether the node's HTTP answers, whatever it says."""
-    at = reachable(host)
-    if tcp_fault(at, port):
-        return [_down("HTTP", f"nobody listens at {at}:{port}: the node does not run")]
-    place = f"[{at}]" if ":" in at else at
-    try:
-        requests.get(
-            f"http://{place}:{port}/", timeout=PATIENCE_S, allow_redirects=False
-        )
-    except requests.RequestException:
-        if speaks_tls(at, port):
-            return [_told("HTTP", f"port {port} answers, over TLS")]
-        return [_down("HTTP", f"port {port} is open, and does not answer")]
-    return [_told("HTTP", f"port {port} answers")]
+def _speaks_tls(who: str, at: str, port: int) -> list[Finding]:
+    if speaks_tls(at, port):
+        return [_told(who, f"port {port} answers")]
+    said = f"port {port} is open, and speaks no TLS"
+    return [Finding(hop=Hop.DOORS, who=who, said=said, ailment=Ailment.TLS_MISMATCH)]
 
 
 def reachable(host: str) -> str:

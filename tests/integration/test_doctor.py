@@ -160,6 +160,30 @@ def test_a_password_of_redis_is_not_said(tmp_path: Path) -> None:
     assert "hunter2" not in json.dumps(answers)
 
 
+def test_something_else_on_the_nodes_own_ports(
+    tmp_path: Path, orthanc: Orthanc, certificate: Certificate
+) -> None:
+    """Another web server, and a port for TLS where none is spoken."""
+    with StorePeer().running() as pacs:
+        _, answers = ask(
+            tmp_path,
+            f"\n[dicom]\nplain = false\n[dicom.tls]\nport = {pacs.port}\n"
+            f'certificate = "{certificate.path}"\nkey = "{certificate.key}"\n'
+            f"[http]\nport = {orthanc.http_port}\n",
+        )
+    said = [(one["ailment"], one["said"]) for one in answers if one["hop"] == "doors"]
+    assert said == [
+        ("tls-mismatch", f"port {pacs.port} is open, and speaks no TLS"),
+        (
+            "node-down",
+            (
+                f"port {orthanc.http_port} answers HTTP 404: something else listens"
+                " there"
+            ),
+        ),
+    ]
+
+
 @pytest.fixture
 def ledger_file(tmp_path: Path, migrated_sqlite: Path) -> Path:
     """Return the ledger in the data folder, without any row."""

@@ -91,9 +91,9 @@ def _doors(settings: Settings) -> Iterator[Check]:
     if dicom.tls.server is not None:
         ask = partial(look_at_dicom_tls, dicom.tls_host, dicom.tls.port)
         yield Check(hop=Hop.DOORS, who="DICOM over TLS", ask=ask)
-    yield Check(
-        hop=Hop.DOORS, who="HTTP", ask=partial(look_at_http, http.host, http.port)
-    )
+    over_tls = http.tls.server is not None
+    ask = partial(look_at_http, http.host, http.port, tls=over_tls)
+    yield Check(hop=Hop.DOORS, who="HTTP", ask=ask)
 
 
 def _neighbours(
