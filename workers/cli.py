@@ -25,7 +25,7 @@ from dicom_node.errors import PacsightError, Transient
 from dicom_node.lifecycle import State
 from dicom_node.lines import study_json
 from dicom_node.logs import configure_logs
-from workers.commands import atlas, data, forget, gate, threshold
+from workers.commands import atlas, data, doctor, forget, gate, threshold
 from workers.commands import evaluate as evaluate_command
 from workers.commands import pack as pack_commands
 
@@ -50,6 +50,7 @@ evaluate_command.register(app)
 gate.register(app)
 data.register(app)
 atlas.register(app)
+doctor.register(app)
 forget.register(app)
 
 
