@@ -26,6 +26,7 @@ from dicom_node.logs import configure_logs
 from workers.commands import atlas, data, gate, threshold
 from workers.commands import evaluate as evaluate_command
 from workers.commands import pack as pack_commands
+from workers.commands import quarantine as quarantine_commands
 
 PERMANENT, TRANSIENT, INTERRUPTED = 2, 75, 130
 """Exit codes: what will not work however often it is tried, EX_TEMPFAIL, and Ctrl-C."""
@@ -46,6 +47,7 @@ evaluate_command.register(app)
 gate.register(app)
 data.register(app)
 atlas.register(app)
+quarantine_commands.register(app)
 
 
 def main() -> None:
