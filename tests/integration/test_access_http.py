@@ -13,9 +13,11 @@ from dicom_node.domain import Alarm, SecurityAlert, UserAuthenticated
 from dicom_node.tls import ServerTls, server_context
 from dicom_node.web.doorman import Limits
 from dicom_node.web.guard import Served
+from dicom_node.web.issuer import SignedTokens
 from dicom_node.web.rules import RULES
 from tests.arrivals import received, study_uid
 from tests.certificates import Authority
+from tests.issuers import Key, local_issuer
 from tests.ledgers import record
 from tests.receiving import STUDY, multipart, part10
 from tests.websites import DICOM, SERVICE_TOKENS, TOKENS, Website, website
@@ -34,7 +36,16 @@ HEADERS = [
 def shut(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
     """Return a site that asks for tokens, with one study in its ledger."""
     folder = tmp_path_factory.mktemp("shut")
-    with website(folder, service_tokens=SERVICE_TOKENS) as running:
+    limits = Limits(failures_per_minute=1000)
+    with website(folder, service_tokens=SERVICE_TOKENS, limits=limits) as running:
+        record(running.ledger, received())
+        yield running
+
+
+@pytest.fixture(scope="module")
+def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
+    """Return a site that asks nobody, with one study in its ledger."""
+    with website(tmp_path_factory.mktemp("laptop")) as running:
         record(running.ledger, received())
         yield running
 
@@ -136,16 +147,16 @@ def test_a_sender_stores_and_is_known_by_name(shut: Website) -> None:
         "Bearer \xff\xfe",
     ],
 )
-def test_what_is_no_token(tmp_path: Path, header: str) -> None:
+def test_what_is_no_token(shut: Website, header: str) -> None:
     """Another scheme, half a token, its digest: 401, and not a word of it is repeated."""
-    with website(tmp_path, service_tokens=SERVICE_TOKENS) as site:
-        raw = header.encode("latin-1")
-        answer = site.ask("GET", "/api/studies", headers={"authorization": raw})
-        assert answer.status_code == 401
-        assert answer.headers["www-authenticate"] == 'Bearer realm="pacsight"'
-        assert answer.json()["detail"] == "the token is not accepted"
-        refused = UserAuthenticated(user="", address="127.0.0.1", accepted=False)
-        assert site.told == [refused]
+    shut.told.clear()
+    raw = header.encode("latin-1")
+    answer = shut.ask("GET", "/api/studies", headers={"authorization": raw})
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == 'Bearer realm="pacsight"'
+    assert answer.json()["detail"] == "the token is not accepted"
+    refused = UserAuthenticated(user="", address="127.0.0.1", accepted=False)
+    assert shut.told == [refused]
 
 
 def test_the_scheme_is_read_as_http_reads_it(shut: Website) -> None:
@@ -166,26 +177,59 @@ def test_one_token_may_have_several_roles(tmp_path: Path) -> None:
         assert site.ask("GET", "/api/studies", "pacsight_both").status_code == 200
 
 
+def test_signed_tokens_come_in_beside_the_services(tmp_path: Path) -> None:
+    """An issuer's users and services' tokens; while the issuer is away, 503 for the one."""
+    key = Key.made("k1")
+    with (
+        local_issuer(key) as issuer,
+        website(
+            tmp_path,
+            service_tokens=SERVICE_TOKENS,
+            issuer=SignedTokens(issuer.issuer()),
+        ) as site,
+    ):
+        issuer.broken = True
+        away = site.ask("GET", "/api/studies", issuer.token(key))
+        assert (away.status_code, away.headers["retry-after"]) == (503, "10")
+        assert site.ask("GET", "/api/studies", TOKENS[Role.VIEW]).status_code == 200
+    with (
+        local_issuer(key) as issuer,
+        website(tmp_path / "2", issuer=SignedTokens(issuer.issuer())) as site,
+    ):
+        assert site.ask("GET", "/api/studies").status_code == 401
+        assert site.ask("GET", "/api/studies", issuer.token(key)).status_code == 200
+        assert site.ask("GET", "/api/settings", issuer.token(key)).status_code == 403
+        forged = issuer.token(Key.made("k1"))
+        assert site.ask("GET", "/api/studies", forged).status_code == 401
+        assert [type(event).__name__ for event in site.told] == [
+            "UserAuthenticated",
+            "SecurityAlert",
+            "UserAuthenticated",
+        ]
+
+
 # ── open on this machine alone ──────────────────────────────────────────────
 
 
-def test_without_tokens_everything_is_open_to_this_machine(tmp_path: Path) -> None:
-    """The laptop: no settings, no token."""
-    with website(tmp_path) as site:
-        assert store(site).status_code == 200
-        assert site.ask("GET", "/api/studies").status_code == 200
-        assert site.ask("GET", "/api/settings").status_code == 200
-        assert site.told == []
+def test_without_tokens_everything_is_open_to_this_machine(laptop: Website) -> None:
+    """No settings, no token."""
+    assert store(laptop).status_code == 200
+    assert laptop.ask("GET", "/api/studies").status_code == 200
+    assert laptop.ask("GET", "/api/settings").status_code == 200
+    assert laptop.told == []
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:80", ""])
-def test_an_open_door_answers_as_localhost_alone(tmp_path: Path, host: str) -> None:
+def test_an_open_door_answers_as_localhost_alone(laptop: Website, host: str) -> None:
     """A name of somebody else that leads to this machine (DNS rebinding) gets nothing."""
-    with website(tmp_path) as site:
-        answer = site.ask("GET", "/api/studies", headers={"host": host})
-        assert answer.status_code in {400, 421}
-        assert site.ask("GET", "/health", headers={"host": "[::1]:80"}).is_success
-    with website(tmp_path / "2", served=Served(any_host=True)) as site:
+    answer = laptop.ask("GET", "/api/studies", headers={"host": host})
+    assert answer.status_code in {400, 421}
+    assert laptop.ask("GET", "/health", headers={"host": "[::1]:80"}).is_success
+
+
+def test_an_explicit_word_lets_other_names_in(tmp_path: Path) -> None:
+    """``http.insecure`` opens the door under whatever name."""
+    with website(tmp_path, served=Served(any_host=True)) as site:
         answer = site.ask("GET", "/api/studies", headers={"host": "node.example"})
         assert answer.status_code == 200
 
@@ -200,15 +244,13 @@ def test_an_open_door_answers_as_localhost_alone(tmp_path: Path, host: str) -> N
     ],
 )
 def test_no_other_site_can_ask_in_a_browser(
-    tmp_path: Path, headers: dict[str, str]
+    laptop: Website, headers: dict[str, str]
 ) -> None:
     """What changes something is refused in the name of another site's page."""
-    with website(tmp_path) as site:
-        record(site.ledger, received())
-        path = f"/api/studies/{study_uid()}/complete"
-        assert site.ask("POST", path, headers=headers).status_code == 403
-        own = {"origin": site.url, "sec-fetch-site": "same-origin"}
-        assert site.ask("POST", path, headers=own).status_code == 200
+    path = f"/api/studies/{study_uid()}/complete"
+    assert laptop.ask("POST", path, headers=headers).status_code == 403
+    own = {"origin": laptop.url, "sec-fetch-site": "same-origin"}
+    assert laptop.ask("POST", path, headers=own).status_code == 200
 
 
 # ── how often ───────────────────────────────────────────────────────────────
