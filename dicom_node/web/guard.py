@@ -22,7 +22,7 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with none, browsers leave the origin out of forms, too
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
