@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -166,7 +167,7 @@ def test_no_token_is_written_anywhere(
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
-def test_every_answer_is_as_described(site: Website, case: Case) -> None:
+def test_every_answer_is_as_described(site: Website, case: Case[Any]) -> None:
     """Whatever is asked, well or badly: no failure inside, a status and a body as told.
 
     Schemathesis leaves the token out, too, and expects to be refused.
