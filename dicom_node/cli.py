@@ -181,7 +181,7 @@ def conclude(
     """Conclude studies again with the packs in use now, from the embeddings kept.
 
     Only where a pack has changed is there a new revision, whose report supersedes the
-    former.
+    former. Studies whose images were purged stay as they are; the journal says so.
     """
     if every == (study is not None):
         raise typer.BadParameter("name a study, or say --all")

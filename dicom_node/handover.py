@@ -146,6 +146,8 @@ class Handover:
         if motion.arrived_since(tx, one):
             return None
         if revisions.has_images(tx, one.key):
+            if gone := motion.missing_images(tx, one.key):
+                why = f"{why}; {gone}"
             return happen(tx, one.key, Event.COMPLETE, detail=why, at=now)
         detail = "there is no image in it"
         return happen(tx, one.key, Event.NOTHING, detail=detail, at=now)

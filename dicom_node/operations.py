@@ -4,6 +4,7 @@ from datetime import datetime
 
 from dicom_node.domain import StudyUid
 from dicom_node.ledger import Ledger, Tx, motion, outbox, results
+from dicom_node.ledger.events import note
 from dicom_node.ledger.studies import happen
 from dicom_node.lifecycle import CONCLUDED, Event, State
 
@@ -41,9 +42,15 @@ def retry(tx: Tx, found: motion.Found, now: datetime) -> tuple[StudyUid, State]:
 
 
 def conclude_again(ledger: Ledger, key: int, now: datetime) -> bool:
-    """Let the study be concluded again; False where it is on its way as it is."""
+    """Let the study be concluded again.
+
+    False where it is on its way as it is, or its images were purged.
+    """
     with ledger.write() as tx:
         if not motion.is_in(tx, key, CONCLUDED):
+            return False
+        if gone := motion.missing_images(tx, key):
+            note(tx, now, "not concluded", gone, study_id=key)
             return False
         happen(tx, key, Event.AGAIN, detail=WHY, at=now)
     return True

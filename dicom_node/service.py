@@ -34,7 +34,9 @@ from dicom_node.ledger import (
     arrivals,
     frames,
     open_ledger,
+    purging,
 )
+from dicom_node.ledger.arrivals import Known
 from dicom_node.objects import ObjectStore
 from dicom_node.peers import Peer, Right, destinations
 from dicom_node.recorder import LedgerRecorder
@@ -48,6 +50,7 @@ from dicom_node.wiring import (
     exposed,
     exposed_http,
     http_server,
+    new_purger,
     now,
     open_spool,
     pace,
@@ -122,6 +125,7 @@ class Node:
             clock=now,
         )
         self._recover(ledger, spool, intake, recorder)
+        self._start_purger(stack)
         drains = self._start_drains(stack, ledger)
         self._start_inquirer(stack, ledger)
         self._start_handover(stack, ledger, recorder, intake, drains)
@@ -138,11 +142,24 @@ class Node:
     ) -> None:
         def known(path: str) -> bool:
             with ledger.read() as tx:
-                return arrivals.known(tx, path)
+                found = arrivals.known(tx, path)
+            if found is Known.PURGED:
+                with ledger.write() as tx:
+                    purging.found_again(tx, path)
+            return found is not Known.NOT
 
         count = recover(spool, known, intake, catch_up=recorder.flush)
         if count:
             log.info("recovered", instances=count)
+
+    def _start_purger(self, stack: ExitStack) -> None:
+        """Purge what is older than the settings want, by a ledger that is durable."""
+        settings = self._settings
+        durable = open_ledger(settings.ledger_address, migrate=False)
+        stack.callback(durable.close)
+        purger = new_purger(settings, durable)
+        stack.callback(purger.stop)
+        purger.start()
 
     def _start_drains(self, stack: ExitStack, ledger: Ledger) -> tuple[Drain, ...]:
         settings = self._settings

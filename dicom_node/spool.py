@@ -10,12 +10,19 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from tempfile import mkstemp
 
 from dicom_node.domain import FrontDoor, Origin, Sha256
 from dicom_node.errors import OUT_OF_RESOURCES, Rejected
-from dicom_node.files import make_folder, sync_folder
+from dicom_node.files import (
+    adding,
+    make_folder,
+    remove_older,
+    sync_folder,
+    written_at,
+)
 
 INCOMING = "incoming"
 SUFFIX = ".dcm"
@@ -100,13 +107,22 @@ class Spool:
         """
         relative = f"{sha256[:2]}/{sha256}{SUFFIX}"
         target = self._root / relative
-        temporary.replace(target)
+        with adding(target.parent):
+            temporary.replace(target)
         sync_folder(target.parent)
         return relative
 
     def path(self, relative: str) -> Path:
         """Return where a kept file lies."""
         return self._root / relative
+
+    def written_at(self, relative: str) -> datetime | None:
+        """Return when a kept file was written, UTC; None if there is none."""
+        return written_at(self._root / relative)
+
+    def remove(self, relative: str, *, before: datetime) -> bool:
+        """Remove a kept file unless it came again since; return whether it is gone."""
+        return remove_older(self._root / relative, before)
 
     def origin(self, relative: str) -> Origin:
         """Return who sent a kept file, as far as the file says."""

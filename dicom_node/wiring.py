@@ -15,9 +15,12 @@ from dicom_node.handover import Pace
 from dicom_node.intake import Intake
 from dicom_node.ledger import Ledger
 from dicom_node.ledger.outbox import Address
+from dicom_node.ledger.purging import Shelf
 from dicom_node.lifecycle import Patience
 from dicom_node.matching import PackRule, PriorityRule
+from dicom_node.objects import ObjectStore
 from dicom_node.peers import Peer, Right, Verify, destinations
+from dicom_node.purge import Files, Purger, Shelved
 from dicom_node.spool import Spool
 from dicom_node.tls import server_context
 from dicom_node.web.doorman import Doorman, Limits
@@ -70,6 +73,30 @@ def open_spool(settings: Settings) -> Spool:
     )
     spool.open()
     return spool
+
+
+def new_purger(settings: Settings, ledger: Ledger) -> Purger:
+    """Return what removes the files that the settings want to be removed.
+
+    Parameters
+    ----------
+    ledger
+        One that has on the disk what it has committed.
+    """
+    keep: dict[Shelf, tuple[Files, float | None]] = {
+        Shelf.SPOOL: (Spool(settings.spool_dir), settings.retention.spool_s),
+        Shelf.OUTBOX: (ObjectStore(settings.outbox_dir), settings.retention.objects_s),
+    }
+    return Purger(
+        ledger,
+        {
+            shelf: Shelved(files=files, keep_s=keep_s)
+            for shelf, (files, keep_s) in keep.items()
+            if keep_s is not None
+        },
+        unasked={p.name for p in settings.peers if p.verify is Verify.NONE},
+        clock=now,
+    )
 
 
 def addresses(peers: Sequence[Peer]) -> tuple[Address, ...]:

@@ -18,13 +18,14 @@ from pydicom.config import disable_value_validation
 from rich.console import Console
 
 from dicom_node import cli as node_cli
+from dicom_node import purge_command
 from dicom_node.cli import ConfigOption, JsonOption
 from dicom_node.config import Settings, load_settings
 from dicom_node.errors import PacsightError, Transient
 from dicom_node.lifecycle import State
 from dicom_node.lines import study_json
 from dicom_node.logs import configure_logs
-from workers.commands import atlas, data, gate, threshold
+from workers.commands import atlas, data, forget, gate, threshold
 from workers.commands import evaluate as evaluate_command
 from workers.commands import pack as pack_commands
 
@@ -41,12 +42,14 @@ app = typer.Typer(
     add_completion=False,
 )
 node_cli.register(app)
+purge_command.register(app)
 pack_commands.register(app)
 threshold.register(app)
 evaluate_command.register(app)
 gate.register(app)
 data.register(app)
 atlas.register(app)
+forget.register(app)
 
 
 def main() -> None:

@@ -31,6 +31,7 @@ from dicom_node.tls import ServerTls
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
+DAY_S = 86_400.0
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -55,6 +56,12 @@ def _parsed_peer(value: object) -> object:
     if isinstance(table.get("tls"), dict):
         table["tls"] = _absolute(table["tls"], Tls.__dataclass_fields__)
     return table
+
+
+def _parsed_tls(value: object) -> object:
+    """Return the table with its paths absolute."""
+    fields = Tls.__dataclass_fields__
+    return _absolute(value, fields) if isinstance(value, dict) else value
 
 
 def _absolute(table: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
@@ -324,6 +331,28 @@ class Spool(Table):
         return None if value is None else value.expanduser().absolute()
 
 
+Days = Annotated[float, Field(gt=0)] | Literal["never"]
+
+
+class Retention(Table):
+    """How long files stay that are needed no more."""
+
+    spool_days: Days = 30.0
+    """Received instances are removed so many days (fractions too) after their study was done, delivered and verified everywhere; `never` keeps them."""
+    objects_days: Days = 90.0
+    """The same of results, in the outbox folder."""
+
+    @property
+    def spool_s(self) -> float | None:
+        """Return how long received instances stay, in seconds; None for ever."""
+        return None if self.spool_days == "never" else self.spool_days * DAY_S
+
+    @property
+    def objects_s(self) -> float | None:
+        """Return the same of results."""
+        return None if self.objects_days == "never" else self.objects_days * DAY_S
+
+
 class Study(Table):
     """When a study is complete, and when it gets another revision."""
 
@@ -433,6 +462,34 @@ class Delivery(Table):
     """How long to wait for a report on storage commitment before the peer is asked by a query instead."""
     verify_age_s: PositiveFloat = 900.0
     """An object that a destination says it stored and does not find for so long is sent again."""
+
+
+class Audit(Table):
+    """The audit trail (PS3.15 A.5): who did what to which study."""
+
+    enabled: bool = True
+    """Whether there is a trail."""
+    folder: Path | None = None
+    """Where its files lie, for their owner alone. Default: `audit` in the data folder."""
+    source_id: Annotated[str, Field(min_length=1, max_length=48)] = "pacsight"
+    """What this system is called among the audit sources of the site (AuditSourceID)."""
+    patient_id: Literal["pseudonym", "plain"] = "pseudonym"
+    """How patients are named: by a `pseudonym` of their Patient ID, made with the key `audit.key` in the data folder, or by the ID itself, `plain`, as the Standard has it. Names are never written."""
+    max_file_bytes: Annotated[int, Field(ge=4096)] = 64 * MIB
+    """A file that would become longer is followed by another, 64 MiB unless set; so is that of the day before."""
+    keep_days: Annotated[int, Field(ge=0)] = 0
+    """Files of earlier days are removed, but never what a collector does not have; 0 keeps them for ever."""
+    syslog_host: str = ""
+    """Host of a collector (syslog over TLS, RFC 5425); none: the files are all there is."""
+    syslog_port: Annotated[int, Field(ge=1, le=65535)] = 6514
+    """Its port."""
+    tls: Annotated[Tls | None, BeforeValidator(_parsed_tls)] = None
+    """Table with `ca`, `certificate` and `key` of the connection to the collector, as for peers. Default: authorities of the system, and no certificate of ours."""
+
+    @field_validator("folder")
+    @classmethod
+    def _expand(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
 
 
 class Log(Table):

@@ -29,6 +29,7 @@ from dicom_node.domain.audited import (
     Queried,
     ResultsSent,
     SecurityAlert,
+    SopClassCount,
     StudyForgotten,
     UserAuthenticated,
 )
@@ -115,6 +116,7 @@ __all__ = [
     "SecurityAlert",
     "SeriesUid",
     "Sha256",
+    "SopClassCount",
     "SopClassUid",
     "SopInstanceUid",
     "StudyForgotten",

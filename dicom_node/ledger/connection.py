@@ -1,5 +1,6 @@
 """Open the ledger's database: SQLite in WAL mode, or PostgreSQL by its URL."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from dicom_node.files import make_folder
 
 BUSY_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 10
+SETTLE_S = 10.0
 MIGRATION_LOCK = 0x70616373
 
 
@@ -58,6 +60,26 @@ class Ledger:
             yield tx
 
     @contextmanager
+    def remake(self) -> Iterator[Connection]:
+        """Run a transaction that may drop a table which others refer to.
+
+        SQLite copies a table to change it.
+        """
+        with _patiently(), self.engine.connect() as tx:
+            if tx.dialect.name != "sqlite":
+                with tx.begin():
+                    yield tx
+                return
+            raw = tx.connection
+            raw.execute("PRAGMA foreign_keys=OFF")  # nothing, once one has begun
+            try:
+                with tx.begin():
+                    tx.exec_driver_sql("BEGIN IMMEDIATE")
+                    yield tx
+            finally:
+                raw.execute("PRAGMA foreign_keys=ON")
+
+    @contextmanager
     def read(self) -> Iterator[Connection]:
         """Run a transaction that only reads, on one snapshot.
 
@@ -73,6 +95,22 @@ class Ledger:
             if tx.dialect.name == "sqlite":
                 tx.exec_driver_sql("BEGIN")
             yield tx
+
+    def settle(self) -> bool:
+        """Bring SQLite's write-ahead log into the database, and empty it.
+
+        What was deleted is in neither then. Returns False where somebody reads all
+        the time; on PostgreSQL there is nothing to do.
+        """
+        if self.engine.dialect.name != "sqlite":
+            return True
+        deadline = time.monotonic() + SETTLE_S
+        while True:
+            with self.engine.connect() as tx:
+                busy = tx.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar()
+            if not busy or time.monotonic() > deadline:
+                return not busy
+            time.sleep(0.1)
 
     def close(self) -> None:
         """Close all connections."""
@@ -123,6 +161,15 @@ def _patiently() -> Iterator[None]:
         raise LedgerBusyError("too much asks the ledger at once") from error
 
 
+def _check_references(tx: Connection) -> None:
+    """Raise where a row refers to one that is not there."""
+    lost = tx.exec_driver_sql("PRAGMA foreign_key_check").first()
+    if lost is not None:
+        raise Permanent(
+            f"the ledger is damaged: rows of {lost[0]} miss their {lost[2]}"
+        )
+
+
 def _engine(url: str, *, synchronous: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
@@ -141,6 +188,7 @@ def _engine(url: str, *, synchronous: str) -> Engine:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={synchronous}")
         connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
 
     event.listen(engine, "connect", connected)
     return engine
@@ -155,18 +203,23 @@ def _scripts() -> Config:
 
 def _migrate(ledger: Ledger) -> None:
     config = _scripts()
-    with ledger.write() as tx:
+    with ledger.remake() as tx:
         if tx.dialect.name == "postgresql":
             tx.execute(
                 text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK}
             )
         config.attributes["connection"] = tx
+        former = MigrationContext.configure(tx).get_current_revision()
         try:
             command.upgrade(config, "head")
         except CommandError as error:
             raise LedgerOutdatedError(
                 f"the ledger was made by a newer version: {error}"
             ) from error
+        if tx.dialect.name == "sqlite":
+            now = MigrationContext.configure(tx).get_current_revision()
+            if now != former:
+                _check_references(tx)
 
 
 def _check(ledger: Ledger) -> None:
