@@ -4,7 +4,9 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -14,7 +16,6 @@ from dicom_node.domain import AuditEvent
 from dicom_node.ledger import Ledger, open_ledger
 from dicom_node.stow import routes
 from dicom_node.web.doorman import Doorman
-from dicom_node.web.guard import Served
 from dicom_node.web.server import HttpServer
 from dicom_node.web.site import site
 from tests.arrivals import T0
@@ -58,13 +59,14 @@ class Website:
 def website(
     folder: Path,
     *,
-    served: Served | None = None,
+    any_host: bool = False,
     context: ssl.SSLContext | None = None,
+    trusted_proxies: tuple[str, ...] = (),
     **door: Any,
 ) -> Iterator[Website]:
     """Run a site; what the doorman takes are further keywords."""
     home = house(folder)
-    ledger = open_ledger(f"sqlite:///{folder}/ledger.sqlite", migrate=True)
+    ledger = empty_ledger(folder)
     told: list[AuditEvent] = []
     app = site(
         routes(home.intake),
@@ -72,9 +74,9 @@ def website(
         Doorman(note=told.append, **door),
         settings=lambda: SETTINGS,
         clock=lambda: T0,
-        served=served or Served(secure=context is not None),
+        any_host=any_host,
     )
-    server = HttpServer(app, context=context)
+    server = HttpServer(app, context=context, trusted_proxies=trusted_proxies)
     server.start()
     scheme = "http" if context is None else "https"
     url = f"{scheme}://127.0.0.1:{server.port}"
@@ -83,3 +85,17 @@ def website(
     finally:
         server.stop()
         ledger.close()
+
+
+def empty_ledger(folder: Path) -> Ledger:
+    """Return a ledger in that folder, a copy of one whose schema is made once."""
+    (folder / "ledger.sqlite").write_bytes(_schema())
+    return open_ledger(f"sqlite:///{folder}/ledger.sqlite", migrate=False)
+
+
+@cache
+def _schema() -> bytes:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "ledger.sqlite"
+        open_ledger(f"sqlite:///{path}", migrate=True).close()
+        return path.read_bytes()

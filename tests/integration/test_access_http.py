@@ -9,18 +9,20 @@ import httpx
 import pytest
 
 from dicom_node.access import Role, ServiceToken, digest_of
+from dicom_node.config import load_settings
 from dicom_node.domain import Alarm, SecurityAlert, UserAuthenticated
+from dicom_node.errors import SettingsError
 from dicom_node.tls import ServerTls, server_context
 from dicom_node.web.doorman import Limits
-from dicom_node.web.guard import Served
 from dicom_node.web.issuer import SignedTokens
 from dicom_node.web.rules import RULES
+from dicom_node.wiring import http_server
 from tests.arrivals import received, study_uid
 from tests.certificates import Authority
 from tests.issuers import Key, local_issuer
 from tests.ledgers import record
-from tests.receiving import STUDY, multipart, part10
-from tests.websites import DICOM, SERVICE_TOKENS, TOKENS, Website, website
+from tests.receiving import STUDY, house, multipart, part10, running
+from tests.websites import DICOM, SERVICE_TOKENS, TOKENS, Website, empty_ledger, website
 
 WRONG = "pacsight_a-token-that-nobody-made"
 HEADERS = [
@@ -229,7 +231,7 @@ def test_an_open_door_answers_as_localhost_alone(laptop: Website, host: str) -> 
 
 def test_an_explicit_word_lets_other_names_in(tmp_path: Path) -> None:
     """``http.insecure`` opens the door under whatever name."""
-    with website(tmp_path, served=Served(any_host=True)) as site:
+    with website(tmp_path, any_host=True) as site:
         answer = site.ask("GET", "/api/studies", headers={"host": "node.example"})
         assert answer.status_code == 200
 
@@ -307,6 +309,64 @@ def test_nobody_can_pretend_to_come_from_elsewhere(tmp_path: Path) -> None:
         (told,) = site.told
         assert isinstance(told, UserAuthenticated)
         assert told.address == "127.0.0.1"
+
+
+def test_a_proxy_that_is_named_is_believed(tmp_path: Path) -> None:
+    """It tells who asks and that they came by TLS: for the trail, cookies and browsers."""
+    told = {"x-forwarded-for": "10.9.8.7", "x-forwarded-proto": "https"}
+    proxies = ("127.0.0.1",)
+    with website(
+        tmp_path, service_tokens=SERVICE_TOKENS, trusted_proxies=proxies
+    ) as site:
+        data = {"token": TOKENS[Role.VIEW]}
+        answer = site.ask("POST", "/login", data=data, headers=told)
+        assert answer.headers["set-cookie"].startswith("__Host-pacsight=")
+        assert "strict-transport-security" in answer.headers
+        seen = UserAuthenticated(user="view", address="10.9.8.7", accepted=True)
+        assert site.told == [seen]
+
+
+def test_the_settings_make_it_so(tmp_path: Path, authority: Authority) -> None:
+    """From the file to the wire: TLS, a token with its role, its limit, all of it."""
+    own = authority.certify("node")
+    lines = [
+        f'data_dir = "{tmp_path}"',
+        "[http]\nport = 0\nrequests_per_minute = 3",
+        f'[http.tls]\ncertificate = "{own.path}"\nkey = "{own.key}"',
+        f'[[http.tokens]]\nname = "w"\nsha256 = "{digest_of("pacsight_w")}"',
+        'roles = ["administer"]',
+    ]
+    (tmp_path / "pacsight.toml").write_text("\n".join(lines))
+    settings = load_settings(tmp_path / "pacsight.toml", {})
+    home = house(tmp_path)
+    ledger = empty_ledger(tmp_path)
+    server = http_server(settings, home.intake, ledger, lambda _: None)
+    trusting = ssl.create_default_context(cafile=authority.own.path)
+    with running(server):
+        url = f"https://127.0.0.1:{server.port}"
+        site = Website(url=url, ledger=ledger, home=home)
+        assert site.ask("GET", "/api/studies", verify=trusting).status_code == 401
+        answers = [
+            site.ask("GET", "/api/settings", "pacsight_w", verify=trusting)
+            for _ in range(4)
+        ]
+        assert [one.status_code for one in answers] == [200, 200, 200, 429]
+        assert answers[0].json()["http"]["tls"]["certificate"] == str(own.path)
+    ledger.close()
+
+
+def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    """When the node starts: which setting, and why."""
+    text = f'[http.tls]\ncertificate = "{tmp_path}/gone.pem"'
+    (tmp_path / "pacsight.toml").write_text(text)
+    settings = load_settings(tmp_path / "pacsight.toml", {})
+    home = house(tmp_path)
+    ledger = empty_ledger(tmp_path)
+    with pytest.raises(
+        SettingsError, match=r"http\.tls\.certificate: there is no file"
+    ):
+        http_server(settings, home.intake, ledger, lambda _: None)
+    ledger.close()
 
 
 # ── TLS, and what browsers are told ─────────────────────────────────────────

@@ -162,7 +162,7 @@ def test_no_token_is_written_anywhere(
 
 @SCHEMA.parametrize()
 @settings(
-    max_examples=40,
+    max_examples=20,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),
