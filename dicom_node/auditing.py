@@ -1,6 +1,7 @@
 """The audit trail that the settings ask for, put together, started and stopped."""
 
 import os
+import pwd
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,7 +14,7 @@ from dicom_node.audit.pseudonym import Pseudonyms, pseudonyms
 from dicom_node.audit.syslog import Sender
 from dicom_node.audit.trail import AuditTrail
 from dicom_node.config import Settings
-from dicom_node.domain import Alarm, AuditEvent, Note, SecurityAlert
+from dicom_node.domain import Alarm, AuditEvent, Note, SecurityAlert, TrailRead
 from dicom_node.errors import Permanent, SettingsError
 from dicom_node.peers import Tls
 from dicom_node.tls import client_context
@@ -52,6 +53,25 @@ def alarmed(settings: Settings, application: str) -> Iterator[None]:
             alarm = Alarm.SOFTWARE_CONFIGURATION
             note(SecurityAlert(alarm=alarm, reason=f"it does not start: {error}"))
         raise
+
+
+def tell_read(settings: Settings) -> None:
+    """Tell the trail that somebody reads it, if there is one.
+
+    Raises
+    ------
+    Permanent
+        If that cannot be written: then it is not to be read either.
+    """
+    folder = audit_folder(settings)
+    if not settings.audit.enabled or not folder.files():
+        return
+    event = TrailRead(by=_user(), where=folder.path.as_uri())
+    message = _teller(settings, "audit").message(event, _now()).to_xml()
+    try:
+        folder.append([message], _now())
+    except OSError as error:
+        raise Permanent(f"{folder.path}: {error.strerror}") from error
 
 
 def audit_folder(settings: Settings) -> AuditFolder:
@@ -108,6 +128,15 @@ def _teller(settings: Settings, application: str) -> Teller:
         process=os.getpid(),
         pseudonym=None if plain else patient_pseudonyms(settings).of,
     )
+
+
+def _user() -> str:
+    """Return who runs this process, by name where the system has one."""
+    number = os.getuid()
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 def _now() -> datetime:

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 
 import structlog
 
+from dicom_node.auditing import audited
 from dicom_node.callers import identities
 from dicom_node.config import Settings
 from dicom_node.deliver import destination
@@ -22,7 +23,7 @@ from dicom_node.dispatch import CeleryDispatcher
 from dicom_node.domain import Note, PackCard, Sha256, StudyUid
 from dicom_node.drain import Drain
 from dicom_node.errors import SettingsError
-from dicom_node.expected import expected_instances
+from dicom_node.expected import expected_instances, queried
 from dicom_node.exposure import check_exposure
 from dicom_node.files import make_folder
 from dicom_node.handover import Handover
@@ -107,6 +108,7 @@ class Node:
 
     def _start(self, stack: ExitStack) -> None:
         settings = self._settings
+        self._note = stack.enter_context(audited(settings, "node"))
         check_exposure([*exposed(settings), *exposed_http(settings)], self._note)
         make_folder(settings.data_dir)
         ledger = open_ledger(settings.ledger_address, migrate=True)
@@ -123,7 +125,9 @@ class Node:
             rules=priority_rules(settings),
             pack_rules=pack_rules(settings, self._packs),
             clock=now,
+            note=self._note,
         )
+        stack.callback(intake.tally.tell_all)
         self._recover(ledger, spool, intake, recorder)
         self._start_purger(stack)
         drains = self._start_drains(stack, ledger)
@@ -173,6 +177,7 @@ class Node:
                 batch_size=settings.delivery.batch_size,
                 clock=now,
                 patience=patience(settings, peer),
+                note=self._note,
             )
             for peer in destinations(settings.peers)
         )
@@ -196,6 +201,7 @@ class Node:
         caller = self._settings.caller
 
         def ask(study_uid: StudyUid) -> int | None:
+            self._note(queried(peer, study_uid))
             return expected_instances(peer, study_uid, caller=caller)
 
         return ask
@@ -220,15 +226,21 @@ class Node:
             clock=now,
         )
         thread = threading.Thread(
-            target=self._tick, args=(handover, drains), name="handover", daemon=True
+            target=self._tick,
+            args=(handover, drains, intake),
+            name="handover",
+            daemon=True,
         )
         stack.callback(thread.join)
         stack.callback(self._awake.set)
         thread.start()
 
-    def _tick(self, handover: Handover, drains: Sequence[Drain]) -> None:
+    def _tick(
+        self, handover: Handover, drains: Sequence[Drain], intake: Intake
+    ) -> None:
         while not self._stopping.is_set():
             try:
+                intake.tally.tell_old()
                 if handover.tick():
                     for drain in drains:
                         drain.wake()

@@ -1,5 +1,6 @@
 """Audit messages in tests: the Standard's schema, a teller, an event of each kind."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -25,12 +26,14 @@ from dicom_node.domain import (
     SopClassUid,
     StudyForgotten,
     StudyUid,
+    TrailRead,
     UserAuthenticated,
 )
 
 SCHEMA = Path(__file__).parent / "data" / "audit-message.rng"
 AT = datetime(2026, 5, 4, 9, 30, 0, 120_000, tzinfo=UTC)
 KEY = bytes(range(32))
+PSEUDONYMS = Pseudonyms(KEY)
 STUDY = StudyUid("1.2.826.0.1.3680043.8.498.1")
 FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 CHEST = (
@@ -38,7 +41,7 @@ CHEST = (
 )
 
 
-def teller(*, plain: bool = False) -> Teller:
+def teller(*, pseudonym: Callable[[str], str] | None = PSEUDONYMS.of) -> Teller:
     """Return a node that tells of events."""
     return Teller(
         application="node",
@@ -47,7 +50,7 @@ def teller(*, plain: bool = False) -> Teller:
         aets=("PACSIGHT",),
         host="reading-room",
         process=4711,
-        pseudonym=None if plain else Pseudonyms(KEY).of,
+        pseudonym=pseudonym,
     )
 
 
@@ -61,7 +64,13 @@ def parsed(xml: bytes) -> Any:
 
 def valid(event: AuditEvent, *, plain: bool = False) -> Any:
     """Return the message about an event, as `parsed` does."""
-    return parsed(teller(plain=plain).message(event, AT).to_xml())
+    return parsed(xml_of(event, plain=plain))
+
+
+def xml_of(event: AuditEvent, *, plain: bool = False) -> bytes:
+    """Return the message about an event, with a Patient ID or its pseudonym."""
+    hidden = None if plain else PSEUDONYMS.of
+    return teller(pseudonym=hidden).message(event, AT).to_xml()
 
 
 def one_of_each() -> tuple[AuditEvent, ...]:
@@ -104,6 +113,7 @@ def one_of_each() -> tuple[AuditEvent, ...]:
         *(SecurityAlert(alarm=alarm, reason="why", who="CT9") for alarm in Alarm),
         UserAuthenticated(user="anna", address="10.1.2.6", accepted=True),
         UserAuthenticated(user="", address="::1", accepted=False),
+        TrailRead(by="anna", where="file:///data/audit"),
         StudyForgotten(study_uid=STUDY, instances=3, by="retention", patient_id="P-17"),
     )
 

@@ -22,6 +22,7 @@ class Coded:
 
 
 APPLICATION_ACTIVITY: Final = Coded("110100", DCM, "Application Activity")
+AUDIT_LOG_USED: Final = Coded("110101", DCM, "Audit Log Used")
 INSTANCES_TRANSFERRED: Final = Coded("110104", DCM, "DICOM Instances Transferred")
 STUDY_DELETED: Final = Coded("110105", DCM, "DICOM Study Deleted")
 QUERY: Final = Coded("110112", DCM, "Query")

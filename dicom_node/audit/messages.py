@@ -3,6 +3,7 @@
 ::
 
     ApplicationActivity   A.5.3.1   Application Activity
+    TrailRead             A.5.3.2   Audit Log Used
     InstancesReceived     A.5.3.7   DICOM Instances Transferred, we are its destination
     ResultsSent           A.5.3.7   DICOM Instances Transferred, we are its source
     StudyForgotten        A.5.3.8   DICOM Study Deleted
@@ -46,6 +47,7 @@ from dicom_node.domain import (
     SopClassCount,
     SopClassUid,
     StudyForgotten,
+    TrailRead,
     UserAuthenticated,
 )
 
@@ -137,6 +139,8 @@ def _told(teller: Teller, event: AuditEvent, at: datetime) -> Told:  # noqa: PLR
             return _alerted(teller, event, at)
         case UserAuthenticated():
             return _authenticated(teller, event, at)
+        case TrailRead():
+            return _read(teller, event, at)
 
 
 def _activity(teller: Teller, event: ApplicationActivity, at: datetime) -> Told:
@@ -293,6 +297,19 @@ def _authenticated(teller: Teller, event: UserAuthenticated, at: datetime) -> To
     )
     user = _peer(event.user, event.address, aets=(), requestor=True)
     return happening, (user, teller.ourselves(requestor=False)), ()
+
+
+def _read(teller: Teller, event: TrailRead, at: datetime) -> Told:
+    happening = Happening(code=codes.AUDIT_LOG_USED, action=Action.READ, at=at)
+    who = _peer(event.by, teller.host, aets=(), requestor=True)
+    subject = Subject(
+        code=codes.URI,
+        identifier=event.where,
+        type=ObjectType.SYSTEM,
+        role=ObjectRole.SECURITY_RESOURCE,
+        name="Security Audit Log",
+    )
+    return happening, (who, teller.ourselves(requestor=False)), (subject,)
 
 
 def _side(teller: Teller, name: str, address: str, role: codes.Coded) -> Participant:

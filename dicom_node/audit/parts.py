@@ -32,6 +32,7 @@ class Action(StrEnum):
     CREATE = "C"
     DELETE = "D"
     EXECUTE = "E"
+    READ = "R"
 
 
 class OutcomeIndicator(IntEnum):

@@ -31,6 +31,7 @@ from dicom_node.domain.audited import (
     SecurityAlert,
     SopClassCount,
     StudyForgotten,
+    TrailRead,
     UserAuthenticated,
 )
 from dicom_node.domain.exam import Exam
@@ -121,6 +122,7 @@ __all__ = [
     "SopInstanceUid",
     "StudyForgotten",
     "StudyUid",
+    "TrailRead",
     "Unreadable",
     "Urgency",
     "UserAuthenticated",

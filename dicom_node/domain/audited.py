@@ -189,6 +189,20 @@ class StudyForgotten:
     patient_id: str = field(default="", repr=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrailRead:
+    """Somebody who read the audit trail: PS3.15 A.5.3.2.
+
+    Parameters
+    ----------
+    where
+        The trail's place, as a URI.
+    """
+
+    by: str
+    where: str
+
+
 AuditEvent = (
     ApplicationActivity
     | InstancesReceived
@@ -198,6 +212,7 @@ AuditEvent = (
     | SecurityAlert
     | UserAuthenticated
     | StudyForgotten
+    | TrailRead
 )
 
 Note = Callable[[AuditEvent], None]

@@ -284,6 +284,16 @@ delivery = Table(
     sqlite_autoincrement=True,
 )
 
+worker = Table(
+    "worker",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("device", Text, nullable=False),
+    Column("packs", Text, nullable=False),
+    Column("started_at", Utc, nullable=False),
+    Column("seen_at", Utc, nullable=False),
+)
+
 event = Table(
     "event",
     metadata,

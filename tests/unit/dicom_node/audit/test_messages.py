@@ -26,9 +26,10 @@ from dicom_node.domain import (
     SecurityAlert,
     SopClassCount,
     StudyForgotten,
+    TrailRead,
     UserAuthenticated,
 )
-from tests.audits import AT, KEY, STUDY, one_of_each, teller, valid
+from tests.audits import KEY, STUDY, one_of_each, valid, xml_of
 
 HOSTILE = st.one_of(
     st.text(st.characters(exclude_categories=()), max_size=64),  # surrogates, too
@@ -99,6 +100,7 @@ EVENTS = st.one_of(
         address=HOSTILE,
     ),
     st.builds(UserAuthenticated, user=HOSTILE, address=HOSTILE, accepted=st.booleans()),
+    st.builds(TrailRead, by=HOSTILE, where=HOSTILE),
     st.builds(
         StudyForgotten,
         study_uid=HOSTILE,
@@ -121,7 +123,7 @@ def test_every_event_is_valid(event: AuditEvent) -> None:
 def test_hostile_text_does_no_harm(event: AuditEvent, *, plain: bool) -> None:
     """Whatever a peer calls itself, the message is well formed, valid and one line."""
     valid(event, plain=plain)
-    xml = teller(plain=plain).message(event, AT).to_xml()
+    xml = xml_of(event, plain=plain)
 
     assert b"\n" not in xml
     assert b"<script" not in xml
@@ -146,6 +148,7 @@ def test_text_is_cut_and_cleaned(text: str) -> None:
         (SecurityAlert, ("110113", "E", "110126")),
         (UserAuthenticated, ("110114", "E", "110122")),
         (StudyForgotten, ("110105", "D", None)),
+        (TrailRead, ("110101", "R", None)),
     ],
 )
 def test_events_have_the_codes_of_the_standard(
