@@ -15,6 +15,7 @@ from dicom_node.access import Role, ServiceToken, digest_of
 from dicom_node.domain import AuditEvent
 from dicom_node.ledger import Ledger, open_ledger
 from dicom_node.stow import routes
+from dicom_node.tally import ReceivedTally
 from dicom_node.web.doorman import Doorman
 from dicom_node.web.server import HttpServer
 from dicom_node.web.site import site
@@ -65,9 +66,10 @@ def website(
     **door: Any,
 ) -> Iterator[Website]:
     """Run a site; what the doorman takes are further keywords."""
-    home = house(folder)
-    ledger = empty_ledger(folder)
     told: list[AuditEvent] = []
+    home = house(folder)
+    home.intake.tally = ReceivedTally(told.append, lambda: T0)
+    ledger = empty_ledger(folder)
     app = site(
         routes(home.intake),
         ledger,

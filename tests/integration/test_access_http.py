@@ -10,7 +10,7 @@ import pytest
 
 from dicom_node.access import Role, ServiceToken, digest_of
 from dicom_node.config import load_settings
-from dicom_node.domain import Alarm, SecurityAlert, UserAuthenticated
+from dicom_node.domain import Alarm, InstancesReceived, SecurityAlert, UserAuthenticated
 from dicom_node.errors import SettingsError
 from dicom_node.tls import ServerTls, server_context
 from dicom_node.web.doorman import Limits
@@ -128,9 +128,12 @@ def test_nothing_outside_the_table_is_open(
 
 
 def test_a_sender_stores_and_is_known_by_name(shut: Website) -> None:
-    """STOW-RS works with the role send, in both of its forms."""
+    """STOW-RS works with the role send, in both of its forms; the trail is told whose."""
+    shut.told.clear()
     assert store(shut, TOKENS[Role.SEND]).status_code == 200
     assert store(shut, TOKENS[Role.SEND], f"/{STUDY}").status_code == 200
+    stored = [one for one in shut.told if isinstance(one, InstancesReceived)]
+    assert [one.user for one in stored] == ["send", "send"]
     assert store(shut).status_code == 401
     assert store(shut, TOKENS[Role.ADMINISTER]).status_code == 403
 
@@ -218,7 +221,9 @@ def test_without_tokens_everything_is_open_to_this_machine(laptop: Website) -> N
     assert store(laptop).status_code == 200
     assert laptop.ask("GET", "/api/studies").status_code == 200
     assert laptop.ask("GET", "/api/settings").status_code == 200
-    assert laptop.told == []
+    (told,) = laptop.told
+    assert isinstance(told, InstancesReceived)
+    assert told.user == ""
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:80", ""])
