@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -175,8 +175,9 @@ def _engine(url: str, *, synchronous: str) -> Engine:
     if parsed.get_backend_name() != "sqlite":
         waiting = {"connect_timeout": CONNECT_TIMEOUT_S}
         return create_engine(parsed, pool_pre_ping=True, connect_args=waiting)
-    if parsed.database:
+    if parsed.database and parsed.database != ":memory:":
         make_folder(Path(parsed.database).parent)
+        _keep_private(Path(parsed.database))
     engine = create_engine(
         parsed,
         poolclass=QueuePool,
@@ -192,6 +193,13 @@ def _engine(url: str, *, synchronous: str) -> Engine:
 
     event.listen(engine, "connect", connected)
     return engine
+
+
+def _keep_private(database: Path) -> None:
+    """Let nobody else read the file; SQLite gives its companions the same mode."""
+    with suppress(PermissionError):  # another account's: it is not ours to change
+        database.touch(mode=0o600)
+        database.chmod(0o600)
 
 
 def _scripts() -> Config:

@@ -23,6 +23,7 @@ from dicom_node.domain import (
     Urgency,
 )
 from dicom_node.ledger import leases
+from dicom_node.ledger.eras import first_outcome
 from dicom_node.ledger.sql import insert_ignore
 from dicom_node.ledger.tables import (
     CANCELLED,
@@ -241,7 +242,7 @@ def _add_jobs(
     priority = tx.execute(
         select(study.c.priority).where(study.c.id == study_id)
     ).scalar_one()
-    outcomes = _next_outcomes(tx, revision_id)
+    outcomes, least = _next_outcomes(tx, revision_id), first_outcome(tx)
     here = select(job.c.device_uid).where(job.c.revision_id == revision_id)
     there = set(tx.execute(here).scalars())
     rows = [
@@ -251,7 +252,7 @@ def _add_jobs(
             "device_uid": pack.device_uid,
             "priority": priority,
             "objects": objects,
-            "outcome": outcomes.get(pack.device_uid, 0),
+            "outcome": max(outcomes.get(pack.device_uid, 0), least),
             "detail": "",
             "flag": "",
             "urgency": ROUTINE_RANK,
