@@ -243,7 +243,7 @@ def _copy_ledger(source: Path, target: Path) -> None:
     except sqlite3.Error as error:
         raise BackupError(f"the ledger cannot be copied: {error}") from error
     if said != "ok":
-        raise BackupError("the ledger is damaged: put the last backup back")
+        raise BackupError("the ledger is damaged: see docs/operate/lost-ledger.md")
     target.chmod(0o600)
 
 

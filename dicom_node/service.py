@@ -12,6 +12,7 @@
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 import structlog
 
@@ -29,9 +30,11 @@ from dicom_node.intake import Intake
 from dicom_node.ledger import (
     Ledger,
     LedgerBusyError,
+    LedgerDamagedError,
     arrivals,
     frames,
     open_ledger,
+    rebuilding,
 )
 from dicom_node.objects import ObjectStore
 from dicom_node.peers import Peer, Right, destinations
@@ -100,6 +103,7 @@ class Node:
         make_folder(settings.data_dir)
         ledger = open_ledger(settings.ledger_address, migrate=True)
         stack.callback(ledger.close)
+        refuse_lost_ledger(ledger, settings.outbox_dir)
         spool = open_spool(settings)
         recorder = LedgerRecorder(
             ledger, encoders=self._encoders(ledger), wake=self.wake
@@ -229,6 +233,20 @@ class Node:
         self.dicom_port, self.http_port = scp.port, stow.port
         log.info("listening", door="dimse", aet=settings.dicom.aet, port=scp.port)
         log.info("listening", door="stow", port=stow.port)
+
+
+def refuse_lost_ledger(ledger: Ledger, outbox: Path) -> None:
+    """Raise where the ledger is empty and the outbox is not: it would do all again.
+
+    The same results would be composed a second time, under the same UIDs.
+    """
+    with ledger.read() as tx:
+        lost = not rebuilding.has_studies(tx) and any(outbox.glob("??/*.dcm"))
+    if lost:
+        raise LedgerDamagedError(
+            "the ledger is empty, and the outbox has reports: run `pacsight rebuild`,"
+            " see docs/operate/lost-ledger.md"
+        )
 
 
 def reported(ledger: Ledger, drains: Sequence[Drain]) -> Reported:

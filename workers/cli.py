@@ -23,7 +23,7 @@ from dicom_node.config import Settings, load_settings
 from dicom_node.errors import PacsightError, Transient
 from dicom_node.lifecycle import State
 from dicom_node.logs import configure_logs
-from workers.commands import atlas, backup, data, forget, gate, threshold
+from workers.commands import atlas, backup, data, forget, gate, rebuild, threshold
 from workers.commands import evaluate as evaluate_command
 from workers.commands import pack as pack_commands
 
@@ -48,6 +48,7 @@ data.register(app)
 atlas.register(app)
 forget.register(app)
 backup.register(app)
+rebuild.register(app)
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
-from pydicom.datadict import DicomDictionary
+from pydicom.datadict import dictionary_description, keyword_dict
 from pydicom.pixels.decoders.base import Decoder
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import (
@@ -359,6 +359,5 @@ def _unless_it_is_a_value(quoted: re.Match[str]) -> str:
 @cache
 def _attributes() -> frozenset[str]:
     """Return the keywords and names of the data dictionary, and what holds them."""
-    entries = DicomDictionary.values()
-    named = (word for _, _, name, _, keyword in entries for word in (name, keyword))
-    return frozenset({"Dataset", "FileDataset", *named})
+    names = map(dictionary_description, keyword_dict.values())
+    return frozenset({"Dataset", "FileDataset", *keyword_dict, *names})
