@@ -10,6 +10,7 @@
 """
 
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 
@@ -32,6 +33,7 @@ from dicom_node.ledger import (
     arrivals,
     frames,
     open_ledger,
+    setback,
 )
 from dicom_node.objects import ObjectStore
 from dicom_node.peers import Peer, Right, destinations
@@ -50,6 +52,11 @@ from dicom_node.wiring import (
     patience,
     priority_rules,
 )
+
+SET_BACK_S = 1.0
+"""What the wall clock may lose against the monotonic one between two ticks."""
+LEDGER_PATIENCE_S = 30.0
+"""How long a node that starts waits for its database to start, too."""
 
 log = structlog.get_logger(__name__)
 
@@ -98,9 +105,12 @@ class Node:
     def _start(self, stack: ExitStack) -> None:
         settings = self._settings
         make_folder(settings.data_dir)
-        ledger = open_ledger(settings.ledger_address, migrate=True)
+        ledger = open_ledger(
+            settings.ledger_address, migrate=True, patience_s=LEDGER_PATIENCE_S
+        )
         stack.callback(ledger.close)
         spool = open_spool(settings)
+        stack.callback(spool.close)
         recorder = LedgerRecorder(
             ledger, encoders=self._encoders(ledger), wake=self.wake
         )
@@ -127,9 +137,9 @@ class Node:
     def _recover(
         self, ledger: Ledger, spool: Spool, intake: Intake, recorder: LedgerRecorder
     ) -> None:
-        def known(path: str) -> bool:
+        def known(paths: Sequence[str]) -> set[str]:
             with ledger.read() as tx:
-                return arrivals.known(tx, path)
+                return arrivals.known(tx, paths)
 
         count = recover(spool, known, intake, catch_up=recorder.flush)
         if count:
@@ -190,6 +200,7 @@ class Node:
             packs=self._packs,
             addresses=addresses(self._settings.peers),
             pace=pace(self._settings),
+            always=frozenset(self._settings.report.always),
             open_studies=lambda: intake.open_studies() | recorder.pending_studies(),
             clock=now,
         )
@@ -201,8 +212,12 @@ class Node:
         thread.start()
 
     def _tick(self, handover: Handover, drains: Sequence[Drain]) -> None:
+        steady = _Steady()
         while not self._stopping.is_set():
             try:
+                if steady.was_set_back():
+                    self._pull_back(handover.ledger)
+                    steady.accept()
                 if handover.tick():
                     for drain in drains:
                         drain.wake()
@@ -212,6 +227,13 @@ class Node:
                 log.exception("tick_failed")
             self._awake.wait(self._settings.work.tick_s)
             self._awake.clear()
+
+    def _pull_back(self, ledger: Ledger) -> None:
+        lease_s = self._settings.work.lease_s
+        with ledger.write() as tx:
+            rows = setback.pull_back(tx, now=now(), lease_s=lease_s)
+        if rows:
+            log.warning("clock_was_set_back", rows=rows)
 
     def _open_doors(self, stack: ExitStack, intake: Intake, told: Reported) -> None:
         settings = self._settings
@@ -229,6 +251,25 @@ class Node:
         self.dicom_port, self.http_port = scp.port, stow.port
         log.info("listening", door="dimse", aet=settings.dicom.aet, port=scp.port)
         log.info("listening", door="stow", port=stow.port)
+
+
+class _Steady:
+    """Notices that the wall clock was set back; at the start it may have been."""
+
+    def __init__(self) -> None:
+        self._ahead_s = float("inf")
+
+    def was_set_back(self) -> bool:
+        """Return whether it was, since the last call of `accept`."""
+        ahead_s = time.time() - time.monotonic()
+        if ahead_s < self._ahead_s - SET_BACK_S:
+            return True
+        self._ahead_s = ahead_s
+        return False
+
+    def accept(self) -> None:
+        """Take the clock as it is now."""
+        self._ahead_s = time.time() - time.monotonic()
 
 
 def reported(ledger: Ledger, drains: Sequence[Drain]) -> Reported:

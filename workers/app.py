@@ -27,6 +27,8 @@ TITLES = {
     "imaging-measurement": IMAGING_MEASUREMENT_REPORT,
 }
 MOST_DECODERS = 4
+LEDGER_PATIENCE_S = 30.0
+"""How long a worker that starts waits for the database to start, too."""
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +65,9 @@ def run_worker(settings: Settings) -> None:
 def bench(settings: Settings, packs: Sequence[Pack]) -> Iterator[Bench]:
     """Yield what a worker needs, and put it away at the end."""
     with ExitStack() as stack:
-        ledger = open_ledger(settings.ledger_address, migrate=False)
+        ledger = open_ledger(
+            settings.ledger_address, migrate=False, patience_s=LEDGER_PATIENCE_S
+        )
         stack.callback(ledger.close)
         pool = stack.enter_context(decode_pool(settings))
         yield Bench(

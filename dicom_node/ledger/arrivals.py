@@ -1,7 +1,7 @@
 """Record what came in. One transaction takes many instances (group commit)."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -56,10 +56,10 @@ def record(
         _record_study(tx, group, encoders)
 
 
-def known(tx: Connection, path: str) -> bool:
-    """Return whether the spooled file at `path` is in the ledger."""
-    found = tx.execute(select(version.c.id).where(version.c.path == path))
-    return found.first() is not None
+def known(tx: Connection, paths: Collection[str]) -> set[str]:
+    """Return which of the spooled files at these paths are in the ledger."""
+    query = select(version.c.path).where(version.c.path.in_(paths))
+    return set(tx.execute(query).scalars())
 
 
 def _groups(received: Iterable[Received]) -> Iterator[list[Received]]:

@@ -1,5 +1,6 @@
 """Open the ledger's database: SQLite in WAL mode, or PostgreSQL by its URL."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from dicom_node.files import make_folder
 
 BUSY_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 10
+LOOK_S = 0.1
 MIGRATION_LOCK = 0x70616373
 
 
@@ -79,7 +81,7 @@ class Ledger:
         self.engine.dispose()
 
 
-def open_ledger(url: str, *, migrate: bool) -> Ledger:
+def open_ledger(url: str, *, migrate: bool, patience_s: float = 0.0) -> Ledger:
     """Return the ledger at `url`, its schema brought up to date or checked.
 
     Parameters
@@ -88,6 +90,9 @@ def open_ledger(url: str, *, migrate: bool) -> Ledger:
         ``sqlite:////path/ledger.sqlite`` or ``postgresql+psycopg://...``.
     migrate
         True for the node, which owns the schema; workers only check it.
+    patience_s
+        How long to try again where the database does not answer: whatever starts a
+        machine starts everything at once.
 
     On SQLite, what a worker or a person writes is on the disk once it is committed: a
     result, a decision. What the node wrote last may be lost with the power, because it
@@ -100,6 +105,17 @@ def open_ledger(url: str, *, migrate: bool) -> Ledger:
     LedgerBusyError
         If the database cannot be reached.
     """
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return _opened(url, migrate=migrate)
+        except LedgerBusyError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(LOOK_S)
+
+
+def _opened(url: str, *, migrate: bool) -> Ledger:
     ledger = Ledger(_engine(url, synchronous="NORMAL" if migrate else "FULL"))
     try:
         if migrate:
