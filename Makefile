@@ -10,8 +10,10 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 # How many processes share the tests. A file's tests stay together: so do its services.
 JOBS ?= 2
-# How many results `make test-delivery` delivers, and the seed of its storm; empty: another one each time.
+# How many results `make test-delivery` delivers, and how many studies `make chaos` sends.
 RESULTS ?= 1000
+STUDIES ?= 10000
+# The seed of either; empty: another one each time.
 SEED ?=
 # More words for pytest, e.g. make test PYTEST_ARGS="-k spool -x"
 PYTEST_ARGS ?=
@@ -22,7 +24,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 export PYTHON
 
-.PHONY: help sandbox test test-full test-research conformance test-delivery test-viewer bench bench-model evaluate-demo \
+.PHONY: help sandbox test test-full test-research conformance test-delivery test-viewer chaos bench bench-model evaluate-demo \
   lint format lock sbom licences audit clean setup system-sandbox system-test system-conformance system-viewer torch
 .NOTPARALLEL:
 
@@ -54,6 +56,9 @@ test-viewer: system-viewer setup .venv/.viewer ## what a radiologist sees of the
 
 test-delivery: system-test setup ## 1,000 results to Orthancs that stop, refuse and lose, over a bad network; some 8 minutes, 15 GB of disk
 	@$(BIN)/python tests/delivery/storm.py --results $(RESULTS) $(if $(SEED),--seed $(SEED))
+
+chaos: system-test setup ## 10,000 studies while everything is killed, filled, frozen; some 50 minutes, 4 GB of disk
+	@$(BIN)/python tests/chaos/chaos.py --studies $(STUDIES) $(if $(SEED),--seed $(SEED))
 
 bench: system-test setup ## speed and memory, beside peers measured in the same run
 	@for bench in tests/benchmarks/[!_]*.py; do $(BIN)/python "$$bench"; done

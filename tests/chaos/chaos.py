@@ -73,11 +73,14 @@ def _bars() -> Iterator[Show]:
         yield show
 
 
-def planned(studies: int, seed: int, ledger: str) -> Chaos:
+def planned(options: argparse.Namespace) -> Chaos:
     """Return a run: the long form, or as much of it as fits fewer studies."""
-    chaos = Chaos(seed=seed, studies=studies)
-    if ledger == "sqlite":
+    studies = options.studies
+    chaos = Chaos(seed=options.seed, studies=studies)
+    if options.ledger == "sqlite":
         chaos = replace(chaos, nodes=1)
+    if options.short:
+        return replace(chaos, faults=1, kills=1, lease_s=1.5, longest=0.1)
     share = min(1.0, studies / STUDIES)
     return replace(
         chaos,
@@ -95,6 +98,9 @@ def main() -> None:
         "--ledger", choices=["postgresql", "sqlite"], default="postgresql"
     )
     parser.add_argument("--folder", type=Path, help="where everything stays; new")
+    parser.add_argument(
+        "--short", action="store_true", help="each fault once, and not for long"
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave nothing behind
@@ -103,7 +109,7 @@ def main() -> None:
             "Orthanc or a plugin of it is not installed:"
             " apt install orthanc orthanc-dicomweb orthanc-python"
         )
-    chaos = planned(options.studies, options.seed, options.ledger)
+    chaos = planned(options)
     print(f"seed {chaos.seed}", file=sys.stderr)
     with ExitStack() as stack:
         folder = options.folder or Path(

@@ -29,12 +29,17 @@ EXAMPLES = 3
 
 
 def run(
-    chaos: Chaos, folder: Path, *, show: Show = lambda *_: None, senders: int = SENDERS
+    chaos: Chaos,
+    folder: Path,
+    *,
+    show: Show = lambda *_: None,
+    senders: int = SENDERS,
+    ahead: int = AHEAD,
 ) -> Account:
     """Return what came of a run; everything in the folder is its own."""
     of = studies.patterns()
     ward = Ward(
-        make=partial(studies.study, chaos.seed, of=of), count=chaos.studies, ahead=AHEAD
+        make=partial(studies.study, chaos.seed, of=of), count=chaos.studies, ahead=ahead
     )
     with scene(chaos, folder) as running:
         threads = _senders(chaos, ward, running, senders)
@@ -85,20 +90,19 @@ def _senders(chaos: Chaos, ward: Ward, running: Scene, count: int) -> list[Sende
 def _go_through(running: Scene, ward: Ward, siege: Siege, show: Show) -> None:
     """Strike while studies come in; then wait until all of them are done."""
     since = counted = time.monotonic()
-    while ward.done < ward.count or siege.left:
+    while ward.more or ward.done < ward.begun:
         siege.go_on(ward.share)
+        ward.more = siege.left > 0 or ward.begun < ward.count
         now = time.monotonic()
         if now >= counted + COUNT_S:
             counted = now
             done = _done(running.ledger, ward.done)
             if done != ward.done:
                 since, ward.done = now, done
-            show("acknowledged", ward.studies, ward.count)
-            show("done", done, ward.count)
+            show("acknowledged", ward.studies, max(ward.begun, ward.count))
+            show("done", done, max(ward.begun, ward.count))
         if now > since + PATIENCE_S:
             break
-        if ward.done >= ward.count:
-            siege.relent()
         time.sleep(POLL_S)
 
 
@@ -124,7 +128,7 @@ def _wrong(
     chaos: Chaos, ward: Ward, siege: Siege, wrong: Mapping[str, Sequence[str]]
 ) -> dict[str, int]:
     return {
-        "studies never acknowledged": chaos.studies - ward.studies,
+        "studies never acknowledged": max(ward.begun, chaos.studies) - ward.studies,
         "recoveries not seen to their end": sum(
             r.working_s is None and r.found is not None for r in siege.recoveries
         ),

@@ -52,6 +52,8 @@ class Ward:
 
     Parameters
     ----------
+    count
+        How many studies there are at least: more are sent while faults are to come.
     ahead
         How many studies may be acknowledged and not yet done, before senders wait.
     acknowledged
@@ -72,19 +74,20 @@ class Ward:
     acknowledged: dict[str, str] = field(default_factory=dict)
     of_study: dict[str, list[str]] = field(default_factory=dict)
     last_at: float = 0.0
+    more: bool = True
     stopping: bool = False
-    _next: int = 0
+    begun: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def next(self) -> Study | None:
         """Return the next study, once there is room for it; None after the last."""
         while not self.stopping:
             with self._lock:
-                if self._next >= self.count:
+                if self.begun >= self.count and not self.more:
                     return None
-                if self._next < self.done + self.ahead:
-                    self._next += 1
-                    number = self._next
+                if self.begun < self.done + self.ahead:
+                    self.begun += 1
+                    number = self.begun
                     break
             time.sleep(LOOK_S)
         else:

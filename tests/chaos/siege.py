@@ -58,6 +58,7 @@ class Siege:
         self._blows: list[Blow] = list(scene.chaos.blows())
         self._armed: list[Armed] = list(scene.chaos.armed())
         self._wounds: dict[str, Wound] = {}
+        self._began = time.monotonic()
 
     @property
     def left(self) -> int:
@@ -76,11 +77,13 @@ class Siege:
         self._arm(share)
         blow = self._due(share)
         if blow is not None:
+            self._note(f"{blow.fault}, {blow.held_s:.1f} s, {blow.by:+.0f} s")
             self._blows.remove(blow)
             self.struck[blow.fault] += 1
             self._strike(blow)
         for process in self._scene.processes:
-            process.keep()
+            if process.keep():
+                self._note(f"{process.name} started again")
         for recovery in self.recoveries:
             recovery.look()
 
@@ -97,10 +100,16 @@ class Siege:
         for place in list(self._wounds):
             self._wounds.pop(place).mend()
 
+    def _note(self, what: str) -> None:
+        """Write into the run's folder what was done, and when."""
+        with (self._scene.folder / "faults.log").open("a") as log:
+            log.write(f"{time.monotonic() - self._began:8.2f} {what}\n")
+
     def _mend(self) -> None:
         for place, wound in list(self._wounds.items()):
             if wound.until <= time.monotonic():
                 del self._wounds[place]
+                self._note(f"{place} mended")
                 wound.mend()
 
     def _arm(self, share: float) -> None:
@@ -111,6 +120,7 @@ class Siege:
             if armed.at > share:
                 return
             if not self._scene.points.is_armed(armed.point):
+                self._note(f"armed {armed.point}")
                 self._scene.points.arm(armed.point)
                 self._armed.remove(armed)
                 return
