@@ -169,7 +169,7 @@ def _made(chaos: Chaos, folder: Path, ground: _Ground) -> Scene:
     environ = {
         **os.environ,  # noqa: TID251 - handed on to the children, not read
         **ground.clock.environ,
-        "PYTHONPATH": str(INSIDE),
+        "PYTHONPATH": f"{INSIDE}:{INSIDE.parents[2]}",  # this checkout, none other
         "CHAOS_POINTS": str(ground.points.folder),
     }
 
