@@ -24,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.chaos.account import Account, Show, said
-from tests.chaos.plan import Chaos
+from tests.chaos.plan import FEW_POINTS, Chaos
 from tests.chaos.run import run
 from tests.delivery.archives import orthanc_binary, python_plugin
 
@@ -80,7 +80,9 @@ def planned(options: argparse.Namespace) -> Chaos:
     if options.ledger == "sqlite":
         chaos = replace(chaos, nodes=1)
     if options.short:
-        return replace(chaos, faults=1, kills=1, lease_s=1.5, longest=0.1)
+        return replace(
+            chaos, faults=1, kills=1, points=FEW_POINTS, lease_s=1.5, longest=0.1
+        )
     share = min(1.0, studies / STUDIES)
     return replace(
         chaos,
@@ -99,7 +101,9 @@ def main() -> None:
     )
     parser.add_argument("--folder", type=Path, help="where everything stays; new")
     parser.add_argument(
-        "--short", action="store_true", help="each fault once, and not for long"
+        "--short",
+        action="store_true",
+        help="each fault once, not for long; kills at four of the points",
     )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

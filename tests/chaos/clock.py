@@ -24,7 +24,7 @@ class Clock:
         """Compile it; it is right then."""
         compiler = shutil.which("cc")
         if compiler is None:
-            raise SystemExit("there is no C compiler: apt install gcc libc6-dev")
+            raise SystemExit("there is no C compiler: apt install gcc")
         self.folder.mkdir(parents=True, exist_ok=True)
         words = ["-shared", "-fPIC", "-O2", "-o", str(self._library), str(SOURCE)]
         subprocess.run([compiler, *words, "-ldl"], check=True)

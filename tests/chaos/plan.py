@@ -45,6 +45,13 @@ class Point(StrEnum):
     AFTER_SENDING = "after-sending"
 
 
+FEW_POINTS = (
+    Point.AFTER_RENAME,
+    Point.BEFORE_RESPONSE,
+    Point.AFTER_COMPOSING,
+    Point.AFTER_SENDING,
+)
+"""Those of a short run: each kill costs the start of a process."""
 OF_POSTGRESQL = (Fault.DATABASE_KILLED, Fault.DATABASE_RESTARTED)
 OF_TWO_NODES = (Fault.SECOND_KILLED,)
 
@@ -115,6 +122,7 @@ class Chaos:
     studies: int
     faults: int = 14
     kills: int = 20
+    points: Sequence[Point] = tuple(Point)
     nodes: int = 2
     lease_s: float = 15.0
     longest: float = 1.0
@@ -137,7 +145,7 @@ class Chaos:
     def armed(self) -> Sequence[Armed]:
         """Return the points at which processes are killed, in their order."""
         random = Random(f"points {self.seed}")  # noqa: S311 - a test's own dice
-        points = [point for point in Point for _ in range(self.kills)]
+        points = [point for point in self.points for _ in range(self.kills)]
         random.shuffle(points)
         return [
             Armed(at=_place(number, len(points), random), point=point)

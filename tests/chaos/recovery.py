@@ -16,6 +16,7 @@ from tests.chaos.senders import Door
 VERIFICATION = "1.2.840.10008.1.1"
 LOOK_S = 0.2
 PATIENCE_S = 0.5
+STARTS_S = 10.0
 LONGEST_S = 60.0
 """So long nothing else goes wrong, even if it has not recovered."""
 
@@ -94,6 +95,12 @@ class Recovery:
         """Return whether it has recovered, or had long enough to."""
         known = (self.receiving_s, self.accepted_s, self.working_s)
         return None not in known or time.monotonic() > self.began + LONGEST_S
+
+    @property
+    def is_receiving(self) -> bool:
+        """Return whether every node receives, or had time enough to begin."""
+        late = time.monotonic() > self.began + STARTS_S
+        return self.receiving_s is not None or late
 
     def look(self) -> None:
         """Look whether it has recovered meanwhile."""

@@ -81,6 +81,7 @@ class Siege:
             self._blows.remove(blow)
             self.struck[blow.fault] += 1
             self._strike(blow)
+        self._let_work()
         for process in self._scene.processes:
             if process.keep():
                 self._note(f"{process.name} started again")
@@ -215,8 +216,9 @@ class Siege:
         began = time.monotonic()
         if scene.database is not None:
             scene.database.start()
-        for process in scene.processes:
+        for process in (scene.broker, *scene.nodes):
             process.start()
+        scene.worker.held = True  # what receives is started first: see `_let_work`
         self.recoveries.append(
             Recovery(
                 scene.doors,
@@ -226,6 +228,11 @@ class Siege:
                 last_acknowledged=self._last_acknowledged,
             )
         )
+
+    def _let_work(self) -> None:
+        """Let the worker start once the nodes receive again, as an init system orders."""
+        if self.recoveries and self.recoveries[-1].is_receiving:
+            self._scene.worker.held = False
 
     def _flush(self) -> None:
         try:
