@@ -5,6 +5,7 @@ late does no harm: the ledger decides who may do what (`dicom_node.ledger.leases
 """
 
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 from celery import Celery
 from kombu.connection import Connection
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from dicom_node.domain import Priority
 from dicom_node.errors import Transient
@@ -21,6 +23,8 @@ CONCLUDE_STUDY = "pacsight.conclude_study"
 QUEUES = tuple(priority.queue for priority in Priority)
 HARD_LIMIT_S = 1800
 VISIBILITY_TIMEOUT_S = 2 * HARD_LIMIT_S
+MARK = "pacsight.given"
+"""A key in Redis: where it misses, Redis has lost what it was given."""
 
 
 class BrokerDownError(Transient):
@@ -52,8 +56,30 @@ class BrokerFiles:
         return {**named, **checked, "ssl_min_version": minimum}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """What the queue holds of what was put there, as far as the broker tells.
+
+    Parameters
+    ----------
+    forgot
+        Whether all of it was lost: the broker is new, or was emptied.
+    waits
+        Whether any message waits to be taken.
+    """
+
+    forgot: bool
+    waits: bool
+
+
 class Dispatcher(Protocol):
     """Takes keys of work that a worker should look at soon."""
+
+    def holding(self) -> Holding:
+        """Return what became of the messages."""
+
+    def mark(self) -> None:
+        """Let the broker be known again, until it loses what it holds."""
 
     def embed_batch(self, batch_id: int, priority: Priority) -> None:
         """Ask for a batch's frames to be embedded."""
@@ -69,6 +95,7 @@ class CeleryDispatcher:
         self._app = celery_app(broker_url, tls)
         # The ledger dispatches again: whoever sends never waits for a broker.
         self._app.conf.broker_transport_options["max_retries"] = 0
+        self._is_redis = broker_url.startswith("redis")
 
     def embed_batch(self, batch_id: int, priority: Priority) -> None:
         """Send ``pacsight.embed_batch(batch_id)``."""
@@ -78,10 +105,38 @@ class CeleryDispatcher:
         """Send ``pacsight.conclude_study(job_id)``."""
         self._send(CONCLUDE_STUDY, job_id, priority)
 
+    def holding(self) -> Holding:
+        """Return whether Redis lost the messages, and whether any waits there.
+
+        Of another broker nothing is known: it may hold all that it was given.
+        """
+        if not self._is_redis:
+            return Holding(forgot=False, waits=True)
+        marked, *lengths = self._ask([("EXISTS", MARK), *(("LLEN", q) for q in QUEUES)])
+        return Holding(forgot=not marked, waits=any(lengths))
+
+    def mark(self) -> None:
+        """Put the mark into Redis."""
+        if self._is_redis:
+            self._ask([("SET", MARK, "1")])
+
     def close(self) -> None:
         """Close the connections to the broker."""
         self._app.pool.force_close_all()
         self._app.close()
+
+    def _ask(self, commands: Sequence[Sequence[str]]) -> list[Any]:
+        """Return what Redis answers, over the connection that messages are sent on."""
+        try:
+            with self._app.pool.acquire() as connection:
+                redis = connection.default_channel.client
+                asking = redis.pipeline(transaction=False)
+                for command in commands:
+                    asking.execute_command(*command)
+                answers: list[Any] = asking.execute()
+                return answers
+        except (OperationalError, RedisError, OSError) as error:
+            raise BrokerDownError(f"the broker is not available: {error}") from error
 
     def _send(self, name: str, key: int, priority: Priority) -> None:
         try:

@@ -7,7 +7,7 @@ sending, and a slow destination delays no other.
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -25,6 +25,10 @@ from dicom_node.verification import Patience
 IDLE_S = 1.0
 ASKED_AT_ONCE = 256
 """Most objects that are asked for over one association or session."""
+
+HELD = timedelta(seconds=15)
+"""What one node sends or asks for, another that shares the ledger leaves alone for so
+long. If that takes longer, or the node dies, it is sent twice: the same object."""
 
 log = structlog.get_logger(__name__)
 
@@ -128,6 +132,7 @@ class Drain:
         now = self._clock()
         with self._ledger.read() as tx:
             due = outbox.due(tx, self.peer.name, now=now, limit=self._batch_size)
+        due = self._hold(due, now)
         if due:
             self._send(due)
             self._asking.wake.set()
@@ -138,11 +143,19 @@ class Drain:
         now = self._clock()
         with self._ledger.read() as tx:
             due = outbox.unverified(tx, self.peer.name, now=now, limit=ASKED_AT_ONCE)
+        due = self._hold(due, now)
         by_key = {one.delivery: one for one in due}
         for finding in self._destination.verify(self._outgoing(due)) if due else ():
             with self._ledger.write() as tx:
                 self.settling.asked(tx, by_key[finding.delivery], finding)
         return len(due)
+
+    def _hold(self, due: Sequence[DueDelivery], now: datetime) -> list[DueDelivery]:
+        """Return what no other node has in hand."""
+        if not due:
+            return []
+        with self._ledger.write() as tx:
+            return outbox.hold(tx, due, now=now, until=now + HELD)
 
     def _send(self, due: Sequence[DueDelivery]) -> None:
         by_key = {one.delivery: one for one in due}

@@ -10,6 +10,7 @@
 """
 
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -39,6 +40,7 @@ from dicom_node.ledger import (
     open_ledger,
     purging,
     rebuilding,
+    setback,
 )
 from dicom_node.ledger.arrivals import Known
 from dicom_node.objects import ObjectStore
@@ -62,6 +64,11 @@ from dicom_node.wiring import (
     patience,
     priority_rules,
 )
+
+SET_BACK_S = 1.0
+"""What the wall clock may lose against the monotonic one between two ticks."""
+LEDGER_PATIENCE_S = 30.0
+"""How long a node that starts waits for its database to start, too."""
 
 log = structlog.get_logger(__name__)
 
@@ -114,10 +121,13 @@ class Node:
         self._note = stack.enter_context(audited(settings, "node"))
         check_exposure([*exposed(settings), *exposed_http(settings)], self._note)
         make_folder(settings.data_dir)
-        ledger = open_ledger(settings.ledger_address, migrate=True)
+        ledger = open_ledger(
+            settings.ledger_address, migrate=True, retry_s=LEDGER_PATIENCE_S
+        )
         stack.callback(ledger.close)
         refuse_lost_ledger(ledger, settings.outbox_dir)
         spool = open_spool(settings)
+        stack.callback(spool.close)
         recorder = LedgerRecorder(
             ledger, encoders=self._encoders(ledger), wake=self.wake
         )
@@ -148,13 +158,13 @@ class Node:
     def _recover(
         self, ledger: Ledger, spool: Spool, intake: Intake, recorder: LedgerRecorder
     ) -> None:
-        def known(path: str) -> bool:
+        def known(paths: Sequence[str]) -> set[str]:
             with ledger.read() as tx:
-                found = arrivals.known(tx, path)
-            if found is Known.PURGED:
+                found = arrivals.known(tx, paths)
+            for path in (p for p, how in found.items() if how is Known.PURGED):
                 with ledger.write() as tx:
                     purging.found_again(tx, path)
-            return found is not Known.NOT
+            return set(found)
 
         count = recover(spool, known, intake, catch_up=recorder.flush)
         if count:
@@ -226,6 +236,7 @@ class Node:
             packs=self._packs,
             addresses=addresses(self._settings.peers),
             pace=pace(self._settings),
+            always=frozenset(self._settings.report.always),
             open_studies=lambda: intake.open_studies() | recorder.pending_studies(),
             clock=now,
         )
@@ -242,8 +253,12 @@ class Node:
     def _tick(
         self, handover: Handover, drains: Sequence[Drain], intake: Intake
     ) -> None:
+        steady = _Steady()
         while not self._stopping.is_set():
             try:
+                if steady.was_set_back():
+                    self._pull_back(handover.ledger)
+                    steady.accept()
                 intake.tally.tell_old()
                 if handover.tick():
                     for drain in drains:
@@ -254,6 +269,13 @@ class Node:
                 log.exception("tick_failed")
             self._awake.wait(self._settings.work.tick_s)
             self._awake.clear()
+
+    def _pull_back(self, ledger: Ledger) -> None:
+        lease_s = self._settings.work.lease_s
+        with ledger.write() as tx:
+            rows = setback.pull_back(tx, now=now(), lease_s=lease_s)
+        if rows:
+            log.warning("clock_was_set_back", rows=rows)
 
     def _open_doors(self, stack: ExitStack, intake: Intake, told: Reported) -> None:
         settings = self._settings
@@ -285,6 +307,25 @@ def refuse_lost_ledger(ledger: Ledger, outbox: Path) -> None:
             "the ledger is empty, and the outbox has reports: run `pacsight rebuild`,"
             " see docs/operate/lost-ledger.md"
         )
+
+
+class _Steady:
+    """Notices that the wall clock was set back; at the start it may have been."""
+
+    def __init__(self) -> None:
+        self._ahead_s = float("inf")
+
+    def was_set_back(self) -> bool:
+        """Return whether it was, since the last call of `accept`."""
+        ahead_s = time.time() - time.monotonic()
+        if ahead_s < self._ahead_s - SET_BACK_S:
+            return True
+        self._ahead_s = ahead_s
+        return False
+
+    def accept(self) -> None:
+        """Take the clock as it is now."""
+        self._ahead_s = time.time() - time.monotonic()
 
 
 def reported(ledger: Ledger, drains: Sequence[Drain]) -> Reported:

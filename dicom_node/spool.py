@@ -4,15 +4,22 @@ PS3.10 files, content-addressed: ``ab/ab34…ef.dcm`` is named after the SHA-256
 its data set as received. Who sent it stands in the File Preamble, which PS3.10 7.1
 leaves to implementations, so that a file can be taken in again after a crash
 although the ledger never heard of it.
+
+Several nodes may share a spool. Each receives into a folder of its own, and holds a
+lock beside it (flock(2)) for as long as it lives: what a node left behind that is gone
+is cleared away by the next that starts, what another is just receiving is not touched.
 """
 
+import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from tempfile import mkstemp
+from uuid import uuid4
 
 from dicom_node.domain import FrontDoor, Origin, Sha256
 from dicom_node.errors import OUT_OF_RESOURCES, Rejected
@@ -26,6 +33,7 @@ from dicom_node.files import (
 
 INCOMING = "incoming"
 SUFFIX = ".dcm"
+LOCK = ".lock"
 WRITTEN_EARLY = 4 << 20
 """Bytes of a file that is surely still in memory when it is read back at once."""
 PREAMBLE = 128
@@ -57,6 +65,8 @@ class Spool:
     ) -> None:
         self._root = root
         self._min = Room(free_bytes=min_free_bytes, free_inodes=min_free_inodes)
+        self._own = ""
+        self._lock: int | None = None
 
     def open(self) -> None:
         """Make the folders, durably; drop what was not received to its end."""
@@ -64,12 +74,22 @@ class Spool:
         for name in (INCOMING, *_FOLDERS):
             (self._root / name).mkdir(exist_ok=True, mode=0o700)
         sync_folder(self._root)
-        for left in self.incoming().glob(f"*{SUFFIX}"):
-            left.unlink()  # never acknowledged: its sender still has it
+        self.close()
+        _clear(self._root / INCOMING)
+        while self._lock is None:
+            self._own = uuid4().hex
+            self._lock = _locked(self.incoming().with_suffix(LOCK))
+        self.incoming().mkdir(mode=0o700)
+
+    def close(self) -> None:
+        """Let the next node clear away what is just being received here."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def incoming(self) -> Path:
-        """Return the folder for files that are being received."""
-        return self._root / INCOMING
+        """Return this node's folder for files that are being received."""
+        return self._root / INCOMING / self._own
 
     def new_file(self) -> tuple[int, Path]:
         """Return an open, empty file among the incoming ones, and its path."""
@@ -154,6 +174,32 @@ class Spool:
         for folder in _FOLDERS:
             with os.scandir(self._root / folder) as entries:
                 yield from (f"{folder}/{entry.name}" for entry in entries)
+
+
+def _clear(incoming: Path) -> None:
+    """Drop what nodes left that are gone: never acknowledged, its sender still has it."""
+    for left in incoming.glob(f"*{SUFFIX}"):
+        left.unlink(missing_ok=True)  # a former version received here
+    for path in incoming.glob(f"*{LOCK}"):
+        lock = _locked(path)
+        if lock is not None:
+            shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+            path.unlink()
+            os.close(lock)
+
+
+def _locked(path: Path) -> int | None:
+    """Return the file, open and locked; None where somebody holds it, or removed it."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    if os.fstat(handle).st_nlink == 0:
+        os.close(handle)
+        return None
+    return handle
 
 
 def _preamble(origin: Origin) -> bytes:

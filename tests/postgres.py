@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import Self
 import psycopg
 import pytest
 from psycopg import sql
+
+from tests.running import descendants
 
 BINARIES = tuple(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))
 START_TIMEOUT_S = 30.0
@@ -51,7 +54,7 @@ class Cluster:
     Parameters
     ----------
     settings
-        Its settings, besides those that make haste.
+        Its settings, by name, besides those that make haste.
     """
 
     binaries: Path
@@ -68,11 +71,8 @@ class Cluster:
         made = self._start("initdb", *words, "--encoding=UTF8", "-D", str(self._data))
         if made.wait() != 0:
             pytest.fail(f"initdb failed:\n{self._said()}")
-        settings = {**HASTE, "unix_socket_directories": str(self.folder)}
-        settings.update(self.settings)
-        options = [f"-c{name}={value}" for name, value in settings.items()]
-        self._process = self._start("postgres", "-D", str(self._data), *options)
-        self._await()
+        self.start()
+        self.await_start()
         return self
 
     def __exit__(
@@ -85,6 +85,26 @@ class Cluster:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def start(self) -> None:
+        """Start it, with the data that it has; it does not wait until it answers."""
+        settings = {
+            **HASTE,
+            **self.settings,
+            "unix_socket_directories": str(self.folder),
+        }
+        options = [f"-c{name}={value}" for name, value in settings.items()]
+        self._process = self._start("postgres", "-D", str(self._data), *options)
+
+    def end(self, how: signal.Signals) -> None:
+        """End it: by SIGINT in order, its clients cut off; by SIGKILL all of it at once."""
+        assert self._process is not None
+        children = descendants(self._process.pid) if how is signal.SIGKILL else set()
+        self._process.send_signal(how)
+        for pid in children:
+            with suppress(ProcessLookupError):
+                os.kill(pid, how)
+        self._process.wait()
 
     def database(self, template: str = "template1") -> str:
         """Return the name of a new database, a copy of `template`."""
@@ -145,7 +165,8 @@ class Cluster:
             autocommit=True,
         )
 
-    def _await(self) -> None:
+    def await_start(self) -> None:
+        """Wait until it answers."""
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
             try:

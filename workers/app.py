@@ -31,6 +31,8 @@ TITLES = {
     "imaging-measurement": IMAGING_MEASUREMENT_REPORT,
 }
 MOST_DECODERS = 4
+LEDGER_PATIENCE_S = 30.0
+"""How long a worker that starts waits for the database to start, too."""
 
 log = structlog.get_logger(__name__)
 
@@ -84,7 +86,9 @@ def bench(
         Takes what the audit trail is told.
     """
     with ExitStack() as stack:
-        ledger = open_ledger(settings.ledger_address, migrate=False)
+        ledger = open_ledger(
+            settings.ledger_address, migrate=False, retry_s=LEDGER_PATIENCE_S
+        )
         stack.callback(ledger.close)
         pool = stack.enter_context(decode_pool(settings))
         yield Bench(

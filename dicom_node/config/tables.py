@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic_settings import NoDecode
 
 from dicom_node.access import Issuer, ServiceToken, check_tokens, is_loopback
-from dicom_node.domain import Priority
+from dicom_node.domain import ALWAYS_COMPOSED, ObjectKind, Priority
 from dicom_node.errors import SettingsError
 from dicom_node.matching import PackRule, PriorityRule, Rule
 from dicom_node.peers import Peer, Tls, check_aet
@@ -415,6 +415,10 @@ class Report(Table):
 
     title: Literal["ai-findings", "imaging-measurement"] = "ai-findings"
     """Document title of the SR: `ai-findings` is ours and shown by OHIF; `imaging-measurement` is (126000, DCM), for archives that look for it."""
+    always: Annotated[tuple[ObjectKind, ...], NoDecode, BeforeValidator(_split)] = (
+        ALWAYS_COMPOSED
+    )
+    """What is composed even where no destination wants it: `SR`, and unless set `SC`, the page as an image (4.7 MB a study in the outbox)."""
     outside_scope: bool = True
     """Whether a pack reports on studies of which it accepts no image ("not evaluated"). If not, such a study gets a line in the ledger and no object, unless there is a former report to replace."""
     reject_superseded: bool = False
@@ -423,6 +427,13 @@ class Report(Table):
     """The site's offset from UTC, for sources that have no Timezone Offset From UTC (0008,0201)."""
     purpose: Names = ("109102", "DCM", "Processing Equipment")
     """Purpose of Reference (0040,A170) under which objects name the pack among the contributing equipment: value, scheme and meaning of a code."""
+
+    @field_validator("always")
+    @classmethod
+    def _check_always(cls, value: tuple[ObjectKind, ...]) -> tuple[ObjectKind, ...]:
+        if ObjectKind.REPORT not in value:
+            raise ValueError("a report (SR) is always composed: later ones name it")
+        return value
 
     @field_validator("purpose")
     @classmethod

@@ -1,7 +1,7 @@
 """Record what came in. One transaction takes many instances (group commit)."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
 from itertools import groupby
@@ -36,9 +36,8 @@ _EVIDENCE = version.c.current & (version.c.analysis != Analysis.OWN)
 
 
 class Known(StrEnum):
-    """What the ledger says of a file of the spool."""
+    """What the ledger says of a file of the spool that it knows."""
 
-    NOT = "not known"
     KEPT = "kept"
     PURGED = "purged"
     """It is not there any more, says the ledger."""
@@ -66,13 +65,13 @@ def record(
         _record_study(tx, group, encoders)
 
 
-def known(tx: Connection, path: str) -> Known:
-    """Return what the ledger says of the spooled file at `path`."""
-    query = select(version.c.purged_at).where(version.c.path == path)
-    row = tx.execute(query).first()
-    if row is None:
-        return Known.NOT
-    return Known.KEPT if row.purged_at is None else Known.PURGED
+def known(tx: Connection, paths: Collection[str]) -> dict[str, Known]:
+    """Return what the ledger says of the spooled files at these paths, if it knows them."""
+    query = select(version.c.path, version.c.purged_at).where(version.c.path.in_(paths))
+    return {
+        row.path: Known.KEPT if row.purged_at is None else Known.PURGED
+        for row in tx.execute(query)
+    }
 
 
 def _groups(received: Iterable[Received]) -> Iterator[list[Received]]:

@@ -25,6 +25,7 @@ from dicom_node.files import make_folder
 BUSY_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 10
 SETTLE_S = 10.0
+LOOK_S = 0.1
 _DAMAGED = ("malformed", "not a database")
 _PASSING = (OperationalError, InterfaceError, sqlite3.OperationalError)
 MIGRATION_LOCK = 0x70616373
@@ -124,7 +125,9 @@ class Ledger:
         self.engine.dispose()
 
 
-def open_ledger(url: str, *, migrate: bool, patience_s: float | None = None) -> Ledger:
+def open_ledger(
+    url: str, *, migrate: bool, patience_s: float | None = None, retry_s: float = 0.0
+) -> Ledger:
     """Return the ledger at `url`, its schema brought up to date or checked.
 
     Parameters
@@ -136,6 +139,9 @@ def open_ledger(url: str, *, migrate: bool, patience_s: float | None = None) -> 
     patience_s
         How long to wait for a connection, and for who writes; None for as long as
         work can wait.
+    retry_s
+        How long to try again where the database does not answer: whatever starts a
+        machine starts everything at once.
 
     On SQLite, what a worker or a person writes is on the disk once it is committed: a
     result, a decision. What the node wrote last may be lost with the power, because it
@@ -148,6 +154,17 @@ def open_ledger(url: str, *, migrate: bool, patience_s: float | None = None) -> 
     LedgerBusyError
         If the database cannot be reached.
     """
+    deadline = time.monotonic() + retry_s
+    while True:
+        try:
+            return _opened(url, migrate=migrate, patience_s=patience_s)
+        except LedgerBusyError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(LOOK_S)
+
+
+def _opened(url: str, *, migrate: bool, patience_s: float | None) -> Ledger:
     synchronous = "NORMAL" if migrate else "FULL"
     ledger = Ledger(_engine(url, synchronous=synchronous, patience_s=patience_s))
     try:

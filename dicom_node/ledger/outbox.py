@@ -30,6 +30,7 @@ from dicom_node.ledger.tables import (
     CANCELLED,
     DEAD,
     DELIVERED,
+    IN_MOTION,
     SENT,
     WAITING,
     artefact,
@@ -137,6 +138,28 @@ def unverified(
 ) -> list[DueDelivery]:
     """Return what was sent there and is to be asked for now, urgent studies first."""
     return _due(tx, _deliveries(destination, SENT), now=now, limit=limit)
+
+
+def hold(
+    tx: Connection, due: Sequence[DueDelivery], *, now: datetime, until: datetime
+) -> list[DueDelivery]:
+    """Return those that are still due, and let nobody else see them before `until`.
+
+    Of two nodes that look at the same moment one gets each.
+    """
+    keys = [one.delivery for one in due]
+    taken = tx.execute(
+        update(delivery)
+        .where(
+            delivery.c.id.in_(keys),
+            delivery.c.next_at <= now,
+            delivery.c.state.in_(IN_MOTION),
+        )
+        .values(next_at=until)
+        .returning(delivery.c.id)
+    )
+    held = set(taken.scalars())
+    return [one for one in due if one.delivery in held]
 
 
 def in_transaction(tx: Connection, transaction_uid: str) -> list[DueDelivery] | None:

@@ -69,10 +69,9 @@ def open_revision(
     packs
         Those that the site's rules keep from every image get no job.
     objects
-        The kinds of object that destinations want; report and capture are composed
-        anyway.
+        The kinds of object that are to be composed.
     """
-    wanted = ",".join(sorted({*ALWAYS_COMPOSED, *objects}))
+    wanted = ",".join(sorted(objects))
     images = _images(tx, study_id)
     packs = _looking(packs, images)
     fingerprint = _fingerprint(tx, study_id, images)

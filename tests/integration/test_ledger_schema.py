@@ -1,10 +1,12 @@
 """The ledger's schema: made by migrations, checked by workers, the same everywhere."""
 
 import shutil
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -25,6 +27,7 @@ from dicom_node.ledger import (
 from dicom_node.ledger.exams import exam_of_row
 from dicom_node.ledger.tables import metadata, version
 from tests.arrivals import ENCODER, received
+from tests.postgres import Cluster
 
 MIGRATIONS = Path(dicom_node.__file__).parent / "migrations"
 
@@ -141,6 +144,21 @@ def test_a_database_that_cannot_be_reached_is_busy(tmp_path: Path) -> None:
     url = f"postgresql+psycopg://nobody@/none?host={tmp_path}"
     with pytest.raises(LedgerBusyError, match="not available"):
         open_ledger(url, migrate=True)
+
+
+def test_a_database_that_is_just_starting_is_waited_for(postgres: Cluster) -> None:
+    """Whatever starts a machine starts everything at once."""
+
+    def make() -> None:
+        where = f"host={postgres.folder} user=pacsight dbname=postgres"
+        with psycopg.connect(where, autocommit=True) as connection:
+            connection.execute("CREATE DATABASE later")
+
+    later = threading.Timer(0.3, make)
+    later.start()
+    open_ledger(postgres.url("later"), migrate=True, patience_s=20).close()
+    later.join()
+    postgres.drop("later")
 
 
 @pytest.mark.parametrize(("migrate", "level"), [(True, 1), (False, 2)])

@@ -93,6 +93,27 @@ def test_what_was_not_received_to_its_end_is_dropped(at_home: House) -> None:
     assert at_home.kept == [path]
 
 
+def test_nodes_share_a_spool(at_home: House) -> None:
+    """What another node is just receiving stays; what a dead one left is dropped."""
+    root = at_home.spool.incoming().parents[1]
+    receiving = at_home.put(b"half an inst")
+    Spool(root).open()
+    assert at_home.incoming == [receiving]
+    at_home.spool.close()  # as the kernel does where the node dies
+    later = Spool(root)
+    later.open()
+    assert not receiving.exists()
+    assert list(later.incoming().iterdir()) == []
+
+
+def test_what_a_former_version_left_is_dropped(at_home: House) -> None:
+    """It received into the folder that nodes now have theirs in."""
+    left = at_home.spool.incoming().parent / "tmp1.dcm"
+    left.write_bytes(b"half an inst")
+    at_home.spool.open()
+    assert not left.exists()
+
+
 def test_room(tmp_path: Path) -> None:
     """What is free is told, and too little of it is refused as out of resources."""
     free = os.statvfs(tmp_path).f_bavail
