@@ -19,10 +19,12 @@ from dicom_node.wiring import broker_tls
 from sr_writer.codes import FINDINGS_REPORT, IMAGING_MEASUREMENT_REPORT
 from workers import tasks
 from workers.decoding import DecodePool
+from workers.encoder import device_kind
 from workers.equipping import equip
 from workers.inforce import packs_in_force
 from workers.pack import Pack
 from workers.pipeline import Bench
+from workers.presence import present
 
 TITLES = {
     "ai-findings": FINDINGS_REPORT,
@@ -52,8 +54,9 @@ def run_worker(settings: Settings) -> None:
         bench(settings, packs, note=note) as ready,
     ):
         tasks.register(app, ready)
-        for equipped in ready.packs.values():
-            log.info("pack_ready", pack=equipped.pack.name)
+        held = [equipped.pack for equipped in ready.packs.values()]
+        for pack in held:
+            log.info("pack_ready", pack=pack.name)
         worker = app.Worker(
             pool="solo",
             queues=list(QUEUES),
@@ -63,7 +66,10 @@ def run_worker(settings: Settings) -> None:
             without_mingle=True,
             optimization="fair",
         )
-        worker.start()
+        device = device_kind(settings.worker.device)
+        names = tuple(f"{pack.name} {pack.version}" for pack in held)
+        with present(ready.ledger, device=device, packs=names, clock=_now):
+            worker.start()
 
 
 @contextmanager

@@ -23,8 +23,9 @@ from dicom_node.cli import ConfigOption, JsonOption
 from dicom_node.config import Settings, load_settings
 from dicom_node.errors import PacsightError, Transient
 from dicom_node.lifecycle import State
+from dicom_node.lines import study_json
 from dicom_node.logs import configure_logs
-from workers.commands import atlas, data, gate, threshold
+from workers.commands import atlas, data, doctor, forget, gate, threshold
 from workers.commands import evaluate as evaluate_command
 from workers.commands import pack as pack_commands
 
@@ -49,6 +50,8 @@ evaluate_command.register(app)
 gate.register(app)
 data.register(app)
 atlas.register(app)
+doctor.register(app)
+forget.register(app)
 
 
 def main() -> None:
@@ -121,7 +124,7 @@ def analyze(
     for file, why in done.refused:
         typer.echo(f"pacsight: {file} was not taken in: {why}", err=True)
     if as_json:
-        lines = [node_cli.study_json(line) for line in done.studies]
+        lines = [study_json(line) for line in done.studies]
         typer.echo(json.dumps(lines, indent=2))
     else:
         Console().print(node_cli.study_table(done.studies))

@@ -235,6 +235,20 @@ def _conclude(lease: Lease, equipped: Equipped, bench: Bench) -> None:
             results.note_purged(tx, lease.work, purged, now=bench.clock())
     if settled:
         log.info("study_concluded", study_uid=job.study_uid, revision=job.revision)
+    else:
+        _drop_forgotten(lease.work, stored, bench)
+
+
+def _drop_forgotten(job: int, stored: Sequence[StoredObject], bench: Bench) -> None:
+    """Delete what was composed of a study that was forgotten meanwhile.
+
+    Where only the lease was lost, the same bytes may be another worker's by now.
+    """
+    with bench.ledger.read() as tx:
+        if results.job_device(tx, job) is not None:
+            return
+    for one in stored:
+        bench.objects.drop(one.path)
 
 
 def _objects(result: Result, job: JobInput, bench: Bench) -> Iterator[StoredObject]:

@@ -147,7 +147,7 @@ def test_who_was_killed_is_noticed(folder: AuditFolder) -> None:
 
 def test_a_process_that_is_killed_loses_moments(folder: AuditFolder) -> None:
     """SIGKILL: what it had told before is there, its successor says that it ended."""
-    command = [sys.executable, "-c", KILLED, folder.path]
+    command = [sys.executable, "-c", KILLED, str(folder.path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         for _ in range(20):
