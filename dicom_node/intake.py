@@ -166,15 +166,8 @@ class Intake:
         return received
 
     def opened(self, session: object, *, user: str = "") -> None:
-        """Note that an association or a request has begun.
-
-        Parameters
-        ----------
-        user
-            Who authenticated; empty where nobody has to.
-        """
-        if user:
-            self.tally.opened(session, user)
+        """Note that an association or a request has begun, and who authenticated."""
+        self.tally.opened(session, user)
         with self._lock:
             self._sessions[session] = None
 

@@ -32,8 +32,8 @@ class _Count:
     """Instances of one study that came over one association, and since when."""
 
     origin: Origin
-    user: str
     since: datetime
+    user: str
     instances: int = 0
     by_class: dict[SopClassUid, int] = field(default_factory=dict)
 
@@ -59,9 +59,10 @@ class ReceivedTally:
         self._users: dict[object, str] = {}
 
     def opened(self, session: object, user: str) -> None:
-        """Note who sends over an association or request, until it ends."""
-        with self._lock:
-            self._users[session] = user
+        """Note who authenticated for an association or request; empty for nobody."""
+        if user:
+            with self._lock:
+                self._users[session] = user
 
     def add(self, session: object, header: Header, origin: Origin) -> None:
         """Count an instance that was acknowledged."""
@@ -71,7 +72,7 @@ class ReceivedTally:
             counts = self._sessions.setdefault(session, {})
             if key not in counts:
                 user = self._users.get(session, "")
-                counts[key] = _Count(origin, user, self._clock())
+                counts[key] = _Count(origin, self._clock(), user)
             counts[key].add(header.sop_class_uid)
             if counts[key].instances >= MOST_INSTANCES:
                 told = counts.pop(key)
