@@ -26,6 +26,7 @@ from dicom_node.errors import SettingsError
 from dicom_node.expected import expected_instances, queried
 from dicom_node.exposure import check_exposure
 from dicom_node.files import make_folder
+from dicom_node.find_scp import FindScp
 from dicom_node.handover import Handover
 from dicom_node.inquire import Inquirer, Source
 from dicom_node.intake import Intake
@@ -133,7 +134,7 @@ class Node:
         drains = self._start_drains(stack, ledger)
         self._start_inquirer(stack, ledger)
         self._start_handover(stack, ledger, recorder, intake, drains)
-        self._open_doors(stack, intake, reported(ledger, drains))
+        self._open_doors(stack, intake, ledger, reported(ledger, drains))
         self._open_http(stack, intake, ledger)
 
     def _encoders(self, ledger: Ledger) -> tuple[Sha256, ...]:
@@ -251,9 +252,19 @@ class Node:
             self._awake.wait(self._settings.work.tick_s)
             self._awake.clear()
 
-    def _open_doors(self, stack: ExitStack, intake: Intake, told: Reported) -> None:
+    def _open_doors(
+        self, stack: ExitStack, intake: Intake, ledger: Ledger, told: Reported
+    ) -> None:
         settings = self._settings
-        scp = StorageScp(listener(settings), intake, told, note=self._note)
+        doors = listener(settings)
+        asked = FindScp(ledger=ledger, askers=frozenset(doors.askers), note=self._note)
+        scp = StorageScp(
+            doors,
+            intake,
+            told,
+            responds=asked.respond if doors.askers else None,
+            note=self._note,
+        )
         stack.callback(scp.stop)
         scp.start()
         self.dicom_port, self.dicom_tls_port = scp.port, scp.tls_port
@@ -280,6 +291,7 @@ def listener(settings: Settings) -> Listener:
     dicom = settings.dicom
     senders = [peer for peer in settings.peers if Right.SEND in peer.rights]
     known = {peer.aet: peer.called_aets for peer in senders}
+    asking = [p for p in settings.peers if Right.QUERY in p.rights and p.aet]
     committing = [p for p in destinations(settings.peers) if p.may_commit]
     return Listener(
         host=dicom.host,
@@ -291,6 +303,7 @@ def listener(settings: Settings) -> Listener:
         called_aets=settings.called_aets,
         callers=None if dicom.accept_unknown_peers else known,
         reporters={p.aet: frozenset({p.calling_aet or dicom.aet}) for p in committing},
+        askers={peer.aet: peer.called_aets for peer in asking},
         identities=identities((p.aet, p.identity) for p in settings.peers if p.aet),
         max_associations=dicom.max_associations,
         max_pdu_bytes=dicom.max_pdu_bytes,
