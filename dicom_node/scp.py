@@ -11,7 +11,7 @@ may listen on two ports, a plain one and one for TLS.
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from ssl import SSLContext
@@ -42,6 +42,7 @@ from dicom_node.listening import (
     certificate_of,
     open_door,
 )
+from dicom_node.query import STUDY_ROOT_FIND
 from dicom_node.tls import ServerTls, server_context
 
 SUCCESS = 0x0000
@@ -94,6 +95,8 @@ class Listener:
     reporters
         Who may report on storage commitment, and nothing else unless among those
         who may send: the titles that each AE title may call.
+    askers
+        Who may ask what the node has: the titles that each may call, empty for all.
     identities
         What callers with these titles have to have, too.
     grace_s
@@ -109,6 +112,7 @@ class Listener:
     called_aets: frozenset[str] = frozenset()
     callers: Mapping[str, frozenset[str]] | None = None
     reporters: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    askers: Mapping[str, frozenset[str]] = field(default_factory=dict)
     identities: Mapping[str, tuple[Identity, ...]] = field(default_factory=dict)
     max_associations: int = 32
     max_pdu_bytes: int = 256 * 1024
@@ -118,15 +122,17 @@ class Listener:
 
     def titles_for(self, calling: str) -> frozenset[str]:
         """Return the titles that this caller may call; empty for any."""
-        to_report = self.reporters.get(calling, frozenset())
-        if self.callers is None or calling not in self.callers:
-            return to_report or self.called_aets
-        to_send = self.callers[calling] or self.called_aets
-        return to_send | to_report if to_send else to_send
+        granted = (self.callers or {}, self.askers, self.reporters)
+        found = [one[calling] or self.called_aets for one in granted if calling in one]
+        if not found:
+            return self.called_aets
+        return frozenset().union(*found) if all(found) else frozenset()
 
 
 Reported = Callable[[Report], bool]
 """Takes a report on storage commitment; returns whether its transaction is known."""
+Responds = Callable[[evt.Event], Iterator[tuple[int | Dataset, Dataset | None]]]
+"""Yields the responses to a C-FIND request."""
 
 
 @dataclass(slots=True)
@@ -137,11 +143,14 @@ class StorageScp:
     ----------
     reported
         Takes reports on storage commitment; None: they are not heard.
+    responds
+        Answers C-FIND; None: it is not offered.
     """
 
     listener: Listener
     intake: Intake
     reported: Reported | None = None
+    responds: Responds | None = None
     note: Note = lambda _: None
     _plain: AssociationDoor | None = field(default=None, init=False)
     _protected: AssociationDoor | None = field(default=None, init=False)
@@ -159,6 +168,8 @@ class StorageScp:
             ae.add_supported_context(
                 commitment.PUSH_MODEL, scu_role=False, scp_role=True
             )
+        if self.responds is not None:
+            ae.add_supported_context(STUDY_ROOT_FIND)
         ae.maximum_associations = listener.max_associations
         ae.maximum_pdu_size = listener.max_pdu_bytes
         ae.acse_timeout = listener.acse_timeout_s
@@ -187,6 +198,7 @@ class StorageScp:
             (evt.EVT_REJECTED, _rejected),
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_N_EVENT_REPORT, self._event_reported),
+            *([(evt.EVT_C_FIND, self.responds)] if self.responds else []),
             (evt.EVT_RELEASED, self._closed),
             (evt.EVT_ABORTED, self._closed),
             (evt.EVT_CONN_CLOSE, self._disconnected),
@@ -247,7 +259,8 @@ class StorageScp:
         listener = self.listener
         callable_aets = listener.called_aets
         if listener.callers is not None:
-            if calling not in {*listener.callers, *listener.reporters}:
+            known = {*listener.callers, *listener.askers, *listener.reporters}
+            if calling not in known:
                 return CALLING_AET_UNKNOWN, "no peer that may call has this AE title"
             callable_aets = listener.titles_for(calling)
         if needed := listener.identities.get(calling):

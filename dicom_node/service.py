@@ -28,6 +28,7 @@ from dicom_node.errors import SettingsError
 from dicom_node.expected import expected_instances, queried
 from dicom_node.exposure import check_exposure
 from dicom_node.files import make_folder
+from dicom_node.find_scp import FindScp
 from dicom_node.handover import Handover
 from dicom_node.inquire import Inquirer, Source
 from dicom_node.intake import Intake
@@ -147,7 +148,7 @@ class Node:
         drains = self._start_drains(stack, ledger)
         self._start_inquirer(stack, ledger)
         self._start_handover(stack, ledger, recorder, intake, drains)
-        self._open_doors(stack, intake, reported(ledger, drains))
+        self._open_doors(stack, intake, ledger, reported(ledger, drains))
         self._open_http(stack, intake, ledger)
 
     def _encoders(self, ledger: Ledger) -> tuple[Sha256, ...]:
@@ -277,9 +278,19 @@ class Node:
         if rows:
             log.warning("clock_was_set_back", rows=rows)
 
-    def _open_doors(self, stack: ExitStack, intake: Intake, told: Reported) -> None:
+    def _open_doors(
+        self, stack: ExitStack, intake: Intake, ledger: Ledger, told: Reported
+    ) -> None:
         settings = self._settings
-        scp = StorageScp(listener(settings), intake, told, note=self._note)
+        doors = listener(settings)
+        asked = FindScp(ledger=ledger, askers=frozenset(doors.askers), note=self._note)
+        scp = StorageScp(
+            doors,
+            intake,
+            told,
+            responds=asked.respond if doors.askers else None,
+            note=self._note,
+        )
         stack.callback(scp.stop)
         scp.start()
         self.dicom_port, self.dicom_tls_port = scp.port, scp.tls_port
@@ -339,6 +350,7 @@ def listener(settings: Settings) -> Listener:
     dicom = settings.dicom
     senders = [peer for peer in settings.peers if Right.SEND in peer.rights]
     known = {peer.aet: peer.called_aets for peer in senders}
+    asking = [p for p in settings.peers if Right.QUERY in p.rights and p.aet]
     committing = [p for p in destinations(settings.peers) if p.may_commit]
     return Listener(
         host=dicom.host,
@@ -350,6 +362,7 @@ def listener(settings: Settings) -> Listener:
         called_aets=settings.called_aets,
         callers=None if dicom.accept_unknown_peers else known,
         reporters={p.aet: frozenset({p.calling_aet or dicom.aet}) for p in committing},
+        askers={peer.aet: peer.called_aets for peer in asking},
         identities=identities((p.aet, p.identity) for p in settings.peers if p.aet),
         max_associations=dicom.max_associations,
         max_pdu_bytes=dicom.max_pdu_bytes,
