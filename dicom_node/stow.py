@@ -188,7 +188,7 @@ class Upload:
             self._reject(rejected, rejected.sop_class_uid, rejected.sop_instance_uid)
         except Rejected as rejected:
             self._reject(rejected, "", "")
-        except OSError:
+        except Exception:
             log.exception("store_failed", door=FrontDoor.STOW)
             self._path.unlink(missing_ok=True)
             self.outcome.failed.append(Failure(PROCESSING_FAILURE))
