@@ -14,7 +14,13 @@ import structlog
 
 from dicom_node.batching import BatchLimits, form_batches
 from dicom_node.dispatch import BrokerDownError, Dispatcher
-from dicom_node.domain import PackCard, PendingFrame, Priority, StudyUid
+from dicom_node.domain import (
+    ALWAYS_COMPOSED,
+    PackCard,
+    PendingFrame,
+    Priority,
+    StudyUid,
+)
 from dicom_node.ledger import (
     Ledger,
     LedgerBusyError,
@@ -166,7 +172,8 @@ class Handover:
             return None  # a pack that is new here needs other embeddings
         outbox.address(tx, key, self.addresses, now=now)
         former = motion.revision_of(tx, key)
-        objects = {kind for to in self.addresses for kind in to.objects}
+        wanted = {kind for to in self.addresses for kind in to.objects}
+        objects = wanted or ALWAYS_COMPOSED  # nobody to ask: who looks, looks for both
         number = revisions.open_revision(tx, key, self.packs, objects=objects, now=now)
         if not revisions.has_jobs(tx, key):
             detail = "the rules keep every pack from it"

@@ -49,6 +49,8 @@ from dicom_node.stow import StowServer
 from dicom_node.wiring import (
     addresses,
     broker_tls,
+    callers_urgency,
+    crowd,
     exposed,
     new_purger,
     now,
@@ -248,6 +250,7 @@ class Node:
             host=settings.http.host,
             port=settings.http.port,
             max_body_bytes=settings.http.max_body_bytes,
+            crowd=crowd(settings),
         )
         stack.callback(stow.stop)
         stow.start()
@@ -283,6 +286,9 @@ def listener(settings: Settings) -> Listener:
         reporters={p.aet: frozenset({p.calling_aet or dicom.aet}) for p in committing},
         identities=identities((p.aet, p.identity) for p in settings.peers if p.aet),
         max_associations=dicom.max_associations,
+        stat_associations=dicom.stat_associations,
+        is_urgent=callers_urgency(settings),
+        min_bytes_per_s=dicom.min_bytes_per_s,
         max_pdu_bytes=dicom.max_pdu_bytes,
         acse_timeout_s=dicom.acse_timeout_s,
         network_timeout_s=dicom.network_timeout_s,

@@ -23,6 +23,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from dicom_node.admission import RejectedInstance
+from dicom_node.crowd import Crowd
 from dicom_node.domain import FrontDoor, Header, Origin, Received, StudyUid
 from dicom_node.errors import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, Rejected
 from dicom_node.intake import Intake
@@ -160,7 +161,7 @@ class Upload:
             self.outcome.failed.append(Failure(CANNOT_UNDERSTAND))
             return
         try:
-            self._intake.spool.room()
+            self._intake.spool.room(urgent=True)
             self._file, self._path = self._intake.spool.new_file()
         except Rejected as rejected:
             self.outcome.failed.append(Failure(rejected.status))
@@ -219,6 +220,8 @@ class StowServer:
         0 takes a free one.
     max_body_bytes
         Longer requests are answered 413.
+    crowd
+        How many are served at once, and how slow they may be.
     grace_s
         How long `stop` waits for requests to end by themselves.
     """
@@ -230,11 +233,14 @@ class StowServer:
         host: str = "127.0.0.1",
         port: int = 0,
         max_body_bytes: int = MAX_BODY_BYTES,
+        crowd: Crowd | None = None,
         grace_s: int = 2,
     ) -> None:
         self._address = (host, port)
+        crowd = crowd or Crowd()
         config = uvicorn.Config(
-            app(intake, max_body_bytes=max_body_bytes),
+            crowd.bounded(app(intake, max_body_bytes=max_body_bytes)),
+            http=crowd.protocol(),
             access_log=False,
             lifespan="off",
             log_config=None,
@@ -279,7 +285,7 @@ class _Store:
         """Return what became of the instances in the request."""
         try:
             boundary = _boundary(request)
-            self._intake.spool.room()
+            self._intake.spool.more(urgent=True)
             upload = Upload(
                 self._intake,
                 boundary,
