@@ -197,6 +197,7 @@ class Admission:
         sop_class_uid = _uid(first("SOPClassUID"), "SOP Class UID")
         analysis, reason = _analysis(head, sop_class_uid, first("InstanceCreatorUID"))
         is_image = analysis is Analysis.IMAGE
+        patient_id = "\\".join(values.get("PatientID", ()))
         return Header(
             study_uid=StudyUid(_uid(first("StudyInstanceUID"), "Study UID")),
             series_uid=SeriesUid(_uid(first("SeriesInstanceUID"), "Series UID")),
@@ -206,9 +207,9 @@ class Admission:
             sop_class_uid=SopClassUid(sop_class_uid),
             transfer_syntax_uid=head.transfer_syntax_uid,
             patient=patient_digest(
-                "\\".join(values.get("PatientID", ())),
-                "\\".join(values.get("IssuerOfPatientID", ())),
+                patient_id, "\\".join(values.get("IssuerOfPatientID", ()))
             ),
+            patient_id=patient_id,
             attributes=study_attributes_digest(values),
             exam=exam_of(values, head),
             frames=max(_integer(first("NumberOfFrames")) or 1, 1) if is_image else 0,

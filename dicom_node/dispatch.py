@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from celery import Celery
+from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
 from dicom_node.domain import Priority
@@ -89,6 +90,28 @@ class CeleryDispatcher:
             )
         except (OperationalError, OSError) as error:
             raise BrokerDownError(f"the broker is not available: {error}") from error
+
+
+def ask_broker(url: str, tls: BrokerFiles | None, *, timeout_s: float) -> str:
+    """Return where the broker is, without its password, if it answers.
+
+    Raises
+    ------
+    BrokerDownError
+        If it does not, or wants another password or certificate.
+    """
+    waiting = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
+    with Connection(  # type: ignore[no-untyped-call]
+        url, ssl=tls.options if tls else None, transport_options=waiting
+    ) as connection:
+        place = str(connection.as_uri())
+        try:
+            connection.ensure_connection(
+                max_retries=1, interval_start=0, interval_step=0, interval_max=0
+            )
+        except (OSError, OperationalError, *connection.connection_errors) as error:
+            raise BrokerDownError(f"nobody answers at {place}: {error}") from error
+    return place
 
 
 def celery_app(broker_url: str, tls: BrokerFiles | None = None) -> Celery:

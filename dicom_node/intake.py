@@ -21,6 +21,7 @@ import structlog
 from dicom_node.admission import Admission, Expected, RejectedInstance
 from dicom_node.domain import (
     Header,
+    Note,
     Origin,
     Priority,
     Received,
@@ -32,6 +33,7 @@ from dicom_node.errors import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, Rejected
 from dicom_node.matching import PackRule, PriorityRule
 from dicom_node.part10 import BUFFER, read_head
 from dicom_node.spool import Spool
+from dicom_node.tally import ReceivedTally
 
 CHUNK = 1 << 20
 """So much is read at once for the digest: most images in one go."""
@@ -67,6 +69,8 @@ class Intake:
         Which packs look at which instances.
     clock
         Gives the time, UTC.
+    note
+        Takes what the audit trail is told.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class Intake:
         rules: Sequence[PriorityRule],
         clock: Callable[[], datetime],
         pack_rules: Sequence[PackRule] = (),
+        note: Note = lambda _: None,
     ) -> None:
         self.spool = spool
         self._recorder = recorder
@@ -85,6 +90,7 @@ class Intake:
         self._lock = threading.Lock()
         self._short_of = ""
         self._sessions: dict[object, StudyUid | None] = {}
+        self.tally = ReceivedTally(note, clock)
 
     def take(
         self,
@@ -139,6 +145,7 @@ class Intake:
                 raise
             raise Rejected("no room in the spool", status=OUT_OF_RESOURCES) from error
         self._taken()
+        self.tally.add(session, header, origin)
         return received
 
     def take_again(self, path: str) -> Received:
@@ -163,6 +170,7 @@ class Intake:
             at=datetime.fromtimestamp(file.stat().st_mtime, UTC),
         )
         self._recorder.record(received)
+        self.tally.add(self, header, origin)
         return received
 
     def opened(self, session: object) -> None:
@@ -174,6 +182,7 @@ class Intake:
         """Note that it has ended, in whatever way."""
         with self._lock:
             self._sessions.pop(session, None)
+        self.tally.closed(session)
 
     def open_studies(self) -> frozenset[StudyUid]:
         """Return the studies that are just coming in.

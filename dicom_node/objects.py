@@ -46,6 +46,10 @@ class ObjectStore:
         """Remove an object unless it was written since; return whether it is gone."""
         return remove_older(self._root / relative, before)
 
+    def drop(self, relative: str) -> None:
+        """Delete an object that the ledger never heard of."""
+        self.path(relative).unlink(missing_ok=True)
+
     def path(self, relative: str) -> Path:
         """Return where an object lies."""
         return self._root / relative

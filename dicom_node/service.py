@@ -15,15 +15,15 @@ from contextlib import ExitStack
 
 import structlog
 
+from dicom_node.auditing import audited
 from dicom_node.callers import identities
 from dicom_node.config import Settings
 from dicom_node.deliver import destination
 from dicom_node.dispatch import CeleryDispatcher
-from dicom_node.domain import PackCard, Sha256, StudyUid
-from dicom_node.domain.audited import Note
+from dicom_node.domain import Note, PackCard, Sha256, StudyUid
 from dicom_node.drain import Drain
 from dicom_node.errors import SettingsError
-from dicom_node.expected import expected_instances
+from dicom_node.expected import expected_instances, queried
 from dicom_node.exposure import check_exposure
 from dicom_node.files import make_folder
 from dicom_node.handover import Handover
@@ -45,13 +45,13 @@ from dicom_node.recovery import recover
 from dicom_node.scp import Listener, Reported, StorageScp
 from dicom_node.settling import settle_report
 from dicom_node.spool import Spool
-from dicom_node.stow import StowServer
 from dicom_node.wiring import (
     addresses,
     broker_tls,
     callers_urgency,
-    crowd,
     exposed,
+    exposed_http,
+    http_server,
     new_purger,
     now,
     open_spool,
@@ -109,7 +109,8 @@ class Node:
 
     def _start(self, stack: ExitStack) -> None:
         settings = self._settings
-        check_exposure(exposed(settings), self._note)
+        self._note = stack.enter_context(audited(settings, "node"))
+        check_exposure([*exposed(settings), *exposed_http(settings)], self._note)
         make_folder(settings.data_dir)
         ledger = open_ledger(settings.ledger_address, migrate=True)
         stack.callback(ledger.close)
@@ -125,13 +126,16 @@ class Node:
             rules=priority_rules(settings),
             pack_rules=pack_rules(settings, self._packs),
             clock=now,
+            note=self._note,
         )
+        stack.callback(intake.tally.tell_all)
         self._recover(ledger, spool, intake, recorder)
         self._start_purger(stack)
         drains = self._start_drains(stack, ledger)
         self._start_inquirer(stack, ledger)
         self._start_handover(stack, ledger, recorder, intake, drains)
         self._open_doors(stack, intake, reported(ledger, drains))
+        self._open_http(stack, intake, ledger)
 
     def _encoders(self, ledger: Ledger) -> tuple[Sha256, ...]:
         with ledger.write() as tx:
@@ -174,6 +178,7 @@ class Node:
                 batch_size=settings.delivery.batch_size,
                 clock=now,
                 patience=patience(settings, peer),
+                note=self._note,
             )
             for peer in destinations(settings.peers)
         )
@@ -197,6 +202,7 @@ class Node:
         caller = self._settings.caller
 
         def ask(study_uid: StudyUid) -> int | None:
+            self._note(queried(peer, study_uid))
             return expected_instances(peer, study_uid, caller=caller)
 
         return ask
@@ -221,15 +227,21 @@ class Node:
             clock=now,
         )
         thread = threading.Thread(
-            target=self._tick, args=(handover, drains), name="handover", daemon=True
+            target=self._tick,
+            args=(handover, drains, intake),
+            name="handover",
+            daemon=True,
         )
         stack.callback(thread.join)
         stack.callback(self._awake.set)
         thread.start()
 
-    def _tick(self, handover: Handover, drains: Sequence[Drain]) -> None:
+    def _tick(
+        self, handover: Handover, drains: Sequence[Drain], intake: Intake
+    ) -> None:
         while not self._stopping.is_set():
             try:
+                intake.tally.tell_old()
                 if handover.tick():
                     for drain in drains:
                         drain.wake()
@@ -245,21 +257,17 @@ class Node:
         scp = StorageScp(listener(settings), intake, told, note=self._note)
         stack.callback(scp.stop)
         scp.start()
-        stow = StowServer(
-            intake,
-            host=settings.http.host,
-            port=settings.http.port,
-            max_body_bytes=settings.http.max_body_bytes,
-            crowd=crowd(settings),
-        )
-        stack.callback(stow.stop)
-        stow.start()
-        self.dicom_port, self.http_port = scp.port, stow.port
-        self.dicom_tls_port = scp.tls_port
+        self.dicom_port, self.dicom_tls_port = scp.port, scp.tls_port
         for door, port in (("dimse", scp.port), ("dimse over tls", scp.tls_port)):
             if port:
                 log.info("listening", door=door, aet=settings.dicom.aet, port=port)
-        log.info("listening", door="stow", port=stow.port)
+
+    def _open_http(self, stack: ExitStack, intake: Intake, ledger: Ledger) -> None:
+        server = http_server(self._settings, intake, ledger, self._note)
+        stack.callback(server.stop)
+        server.start()
+        self.http_port = server.port
+        log.info("listening", door="stow", port=server.port)
 
 
 def reported(ledger: Ledger, drains: Sequence[Drain]) -> Reported:

@@ -57,7 +57,7 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Capacity:
     """When nothing more is taken in.
 
     Parameters
@@ -105,9 +105,9 @@ class Spool:
         When nothing more is taken in.
     """
 
-    def __init__(self, root: Path, limits: Limits | None = None) -> None:
+    def __init__(self, root: Path, limits: Capacity | None = None) -> None:
         self._root = root
-        self._limits = limits or Limits()
+        self._limits = limits or Capacity()
         self._lock = threading.Lock()
         self._lacking = ""
         self._used: int | None = None

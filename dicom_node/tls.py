@@ -119,8 +119,13 @@ def client_context(tls: Tls) -> ClientContext:
     return context
 
 
-def server_context(tls: ServerTls) -> ssl.SSLContext:
+def server_context(tls: ServerTls, table: str = "dicom") -> ssl.SSLContext:
     """Return what callers' connections are protected with.
+
+    Parameters
+    ----------
+    table
+        Of the settings, for what is said of a file that cannot be used.
 
     Raises
     ------
@@ -134,7 +139,7 @@ def server_context(tls: ServerTls) -> ssl.SSLContext:
         if tls.ca is not None:
             _trust(context, tls.ca)
     except SettingsError as error:
-        raise SettingsError(f"dicom.{error}") from error
+        raise SettingsError(f"{table}.{error}") from error
     if tls.ca is not None:
         required = ssl.CERT_REQUIRED if tls.required else ssl.CERT_OPTIONAL
         context.verify_mode = required

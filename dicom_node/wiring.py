@@ -3,15 +3,17 @@
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from dicom_node import verification
+from dicom_node import stow, verification
+from dicom_node.access import is_loopback
 from dicom_node.batching import BatchLimits
-from dicom_node.config import Settings, is_loopback
+from dicom_node.config import Settings, masked
 from dicom_node.crowd import Crowd
 from dicom_node.dispatch import BrokerFiles
-from dicom_node.domain import FrontDoor, Origin, PackCard
+from dicom_node.domain import FrontDoor, Note, Origin, PackCard
 from dicom_node.errors import SettingsError
 from dicom_node.exposure import Exposed
 from dicom_node.handover import Pace
+from dicom_node.intake import Intake
 from dicom_node.ledger import Ledger
 from dicom_node.ledger.outbox import Address
 from dicom_node.ledger.purging import Shelf
@@ -21,7 +23,13 @@ from dicom_node.objects import ObjectStore
 from dicom_node.peers import Peer, Right, Verify, destinations
 from dicom_node.purge import Files, Purger, Shelved
 from dicom_node.slowness import Slowness
-from dicom_node.spool import Limits, Spool
+from dicom_node.spool import Capacity, Spool
+from dicom_node.tls import server_context
+from dicom_node.web.doorman import Doorman, Limits
+from dicom_node.web.guard import Served
+from dicom_node.web.issuer import SignedTokens
+from dicom_node.web.server import HttpServer
+from dicom_node.web.site import site
 
 
 def now() -> datetime:
@@ -73,7 +81,7 @@ def open_spool(settings: Settings) -> Spool:
     """Return the spool, ready to take files in."""
     spool = Spool(
         settings.spool_dir,
-        Limits(
+        Capacity(
             min_free_bytes=settings.spool.min_free_bytes,
             min_free_inodes=settings.spool.min_free_inodes,
             max_bytes=settings.spool.max_bytes,
@@ -184,4 +192,73 @@ def exposed(settings: Settings) -> list[Exposed]:
             insecure=dicom.insecure,
         )
         for setting, host, lacks, remedy in doors
+    ]
+
+
+def http_server(
+    settings: Settings, intake: Intake, ledger: Ledger, note: Note
+) -> HttpServer:
+    """Return what serves STOW-RS, the node's own interface and its page.
+
+    Raises
+    ------
+    SettingsError
+        If a file that TLS needs cannot be used.
+    """
+    http = settings.http
+    context = (
+        None if http.tls.server is None else server_context(http.tls.server, "http")
+    )
+    app = site(
+        stow.routes(intake, max_body_bytes=http.max_body_bytes),
+        ledger,
+        doorman(settings, note),
+        settings=lambda: masked(settings),
+        clock=now,
+        served=Served(secure=context is not None, any_host=http.insecure),
+    )
+    return HttpServer(
+        app,
+        host=http.host,
+        port=http.port,
+        context=context,
+        trusted_proxies=http.trusted_proxies,
+        crowd=crowd(settings),
+    )
+
+
+def doorman(settings: Settings, note: Note) -> Doorman:
+    """Return who lets requests in, and whom."""
+    http = settings.http
+    issuer = http.oidc.trusted
+    return Doorman(
+        service_tokens=http.tokens,
+        issuer=None if issuer is None else SignedTokens(issuer),
+        limits=Limits(
+            requests_per_minute=http.requests_per_minute,
+            failures_per_minute=http.failures_per_minute,
+        ),
+        note=note,
+    )
+
+
+def exposed_http(settings: Settings) -> list[Exposed]:
+    """Return the door for HTTP, if the network can come to it as it should not."""
+    http = settings.http
+    lacking = {
+        "TLS": ("http.tls.certificate and http.tls.key", http.tls.server is None),
+        "authentication": ("http.tokens or http.oidc", not http.asks),
+    }
+    missing = {what: how for what, (how, lacks) in lacking.items() if lacks}
+    if is_loopback(http.host) or not missing:
+        return []
+    return [
+        Exposed(
+            setting="http.host",
+            host=http.host,
+            lacks=" and ".join(missing),
+            remedy=", and ".join(missing.values()),
+            word="http.insecure",
+            insecure=http.insecure,
+        )
     ]

@@ -5,8 +5,8 @@ The environment wins over the file. Importing this package reads nothing: only
 ``docs/settings.md``.
 """
 
+from dicom_node.config.masking import masked
 from dicom_node.config.reading import load_settings
 from dicom_node.config.settings import Settings, setting_names
-from dicom_node.config.tables import is_loopback
 
-__all__ = ["Settings", "is_loopback", "load_settings", "setting_names"]
+__all__ = ["Settings", "load_settings", "masked", "setting_names"]

@@ -12,6 +12,7 @@ from pydantic_settings import (
 
 from dicom_node.config.addresses import address_fault, with_password
 from dicom_node.config.tables import (
+    Audit,
     BrokerTls,
     Delivery,
     Dicom,
@@ -74,6 +75,7 @@ class Settings(BaseSettings):
     report: Report = Report()
     delivery: Delivery = Delivery()
     thresholds: Thresholds = Thresholds()
+    audit: Audit = Audit()
     log: Log = Log()
     peers: tuple[PeerTable, ...] = ()
     """The other systems, see below."""
@@ -106,8 +108,19 @@ class Settings(BaseSettings):
                 )
         for peer in self.peers:
             if peer.tls is not None:
-                _check_files(peer.name, peer.tls)
+                _check_files(f"peer {peer.name!r}", peer.tls)
         return self
+
+    @model_validator(mode="after")
+    def _check_audit(self) -> "Settings":
+        if self.audit.syslog_host:
+            _check_files("audit", self.audit.tls or Tls())
+        return self
+
+    @property
+    def audit_dir(self) -> Path:
+        """Return the folder of the audit trail."""
+        return self.audit.folder or self.data_dir / "audit"
 
     @property
     def spool_dir(self) -> Path:
@@ -164,12 +177,12 @@ class Settings(BaseSettings):
         return (init_settings,)
 
 
-def _check_files(name: str, tls: Tls) -> None:
-    """Raise unless the files that a peer's TLS needs are there and can be used."""
+def _check_files(who: str, tls: Tls) -> None:
+    """Raise unless the files that a connection's TLS needs are there and can be used."""
     try:
         client_context(tls)
     except SettingsError as error:
-        raise SettingsError(f"peer {name!r}: {error}") from error
+        raise SettingsError(f"{who}: {error}") from error
 
 
 def setting_names() -> list[str]:

@@ -3,7 +3,6 @@
 The line under a key is its entry in ``docs/settings.md``.
 """
 
-import ipaddress
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,6 +22,7 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode
 
+from dicom_node.access import Issuer, ServiceToken, check_tokens, is_loopback
 from dicom_node.domain import Priority
 from dicom_node.errors import SettingsError
 from dicom_node.matching import PackRule, PriorityRule, Rule
@@ -58,6 +58,12 @@ def _parsed_peer(value: object) -> object:
     return table
 
 
+def _parsed_tls(value: object) -> object:
+    """Return the table with its paths absolute."""
+    fields = Tls.__dataclass_fields__
+    return _absolute(value, fields) if isinstance(value, dict) else value
+
+
 def _absolute(table: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     """Return the table with these keys as absolute paths, where they are texts."""
     paths = {
@@ -78,14 +84,6 @@ def _split(value: object) -> object:
 NamedPriority = Annotated[Priority, BeforeValidator(_parsed_priority)]
 PeerTable = Annotated[Peer, BeforeValidator(_parsed_peer)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach a server that listens there."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _tls_host(given: dict[str, Any]) -> str:
@@ -219,13 +217,91 @@ class Dicom(Table):
         return value
 
 
+class HttpTls(Table):
+    """HTTP over TLS; there is none without a certificate."""
+
+    certificate: File | None = None
+    """The node's certificate, PEM, with those between it and the authority's. Without it there is no TLS."""
+    key: File | None = None
+    """Its private key, without a password. Default: it is in the file `certificate`."""
+    ca: File | None = None
+    """Certificates of the authorities that may have signed a caller's. With it, nobody comes in without a certificate."""
+
+    @model_validator(mode="after")
+    def _check_files(self) -> "HttpTls":
+        if self.certificate is None and (self.key or self.ca):
+            raise SettingsError("http.tls.key and http.tls.ca need a certificate")
+        return self
+
+    @property
+    def server(self) -> ServerTls | None:
+        """Return how connections are protected; None: they are not."""
+        if self.certificate is None:
+            return None
+        return ServerTls(certificate=self.certificate, key=self.key, ca=self.ca)
+
+
+class Oidc(Table):
+    """Tokens that an OpenID Connect issuer signs; none are accepted without an issuer."""
+
+    issuer: str = ""
+    """Address of the OpenID Connect issuer, exactly as it writes it in `iss`; it has to be https."""
+    audience: str = ""
+    """What its tokens have to name in `aud`."""
+    roles_claim: str = "roles"
+    """The claim that lists the roles; dots lead into objects: `realm_access.roles`."""
+    role_prefix: str = ""
+    """What stands before our roles there, e.g. `pacsight-`; other words are not ours."""
+    username_claim: str = "sub"
+    """The claim that names the user in logs and the audit trail."""
+    algorithms: Names = ("RS256", "PS256", "ES256", "EdDSA")
+    """Signatures that are accepted; only those with a public key can be."""
+    leeway_s: float = 30.0
+    """How far the issuer's clock may be off ours."""
+    ca: File | None = None
+    """Certificates of the authorities that may have signed the issuer's. Default: those that the system trusts."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "Oidc":
+        _ = self.trusted
+        return self
+
+    @property
+    def trusted(self) -> Issuer | None:
+        """Return whose signed tokens are accepted, None for nobody's."""
+        if not self.issuer:
+            return None
+        return Issuer(
+            issuer=self.issuer,
+            audience=self.audience,
+            roles_claim=self.roles_claim,
+            role_prefix=self.role_prefix,
+            username_claim=self.username_claim,
+            algorithms=self.algorithms,
+            leeway_s=self.leeway_s,
+            ca=self.ca,
+        )
+
+
 class Http(Table):
-    """The HTTP side of the node: STOW-RS and pages."""
+    """The HTTP side of the node: STOW-RS, its own interface and a page."""
 
     host: str = "127.0.0.1"
-    """Address that the node listens on for HTTP; `0.0.0.0` for all, and then behind a proxy that asks who is there: the node does not."""
+    """Address that the node listens on for HTTP; `0.0.0.0` for all."""
     port: Port = 8080
     """Port for HTTP; 0 takes a free one."""
+    insecure: bool = False
+    """Whether `host` beyond loopback may be open without TLS or without tokens. It is said loudly at every start."""
+    tls: HttpTls = HttpTls()
+    tokens: tuple[ServiceToken, ...] = ()
+    """Tokens of services, see below. With one of them, or an issuer, nobody comes in without a token."""
+    oidc: Oidc = Oidc()
+    requests_per_minute: PositiveInt = 30_000
+    """Requests that one name, or one address without a name, may send in a minute; more are answered 429."""
+    failures_per_minute: PositiveInt = 30
+    """Tokens that are not accepted, of one address in a minute; more are answered 429."""
+    trusted_proxies: Names = ()
+    """Addresses of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."""
     max_body_bytes: PositiveInt = 16 * GIB
     """Largest STOW-RS request, 16 GiB unless set; longer ones are answered 413."""
     max_connections: PositiveInt = 256
@@ -238,6 +314,17 @@ class Http(Table):
     """What a client has to send of a body, or to read of an answer, on average afterwards: slower ones are cut off."""
     timeout_s: PositiveFloat = 60.0
     """How long the node waits for a DICOMweb service to answer."""
+
+    @field_validator("tokens")
+    @classmethod
+    def _check_tokens(cls, value: tuple[ServiceToken, ...]) -> tuple[ServiceToken, ...]:
+        check_tokens(value)
+        return value
+
+    @property
+    def asks(self) -> bool:
+        """Return whether somebody has to show who they are."""
+        return bool(self.tokens) or bool(self.oidc.issuer)
 
 
 class Spool(Table):
@@ -391,6 +478,34 @@ class Delivery(Table):
     """How long to wait for a report on storage commitment before the peer is asked by a query instead."""
     verify_age_s: PositiveFloat = 900.0
     """An object that a destination says it stored and does not find for so long is sent again."""
+
+
+class Audit(Table):
+    """The audit trail (PS3.15 A.5): who did what to which study."""
+
+    enabled: bool = True
+    """Whether there is a trail."""
+    folder: Path | None = None
+    """Where its files lie, for their owner alone. Default: `audit` in the data folder."""
+    source_id: Annotated[str, Field(min_length=1, max_length=48)] = "pacsight"
+    """What this system is called among the audit sources of the site (AuditSourceID)."""
+    patient_id: Literal["pseudonym", "plain"] = "pseudonym"
+    """How patients are named: by a `pseudonym` of their Patient ID, made with the key `audit.key` in the data folder, or by the ID itself, `plain`, as the Standard has it. Names are never written."""
+    max_file_bytes: Annotated[int, Field(ge=4096)] = 64 * MIB
+    """A file that would become longer is followed by another, 64 MiB unless set; so is that of the day before."""
+    keep_days: Annotated[int, Field(ge=0)] = 0
+    """Files of earlier days are removed, but never what a collector does not have; 0 keeps them for ever."""
+    syslog_host: str = ""
+    """Host of a collector (syslog over TLS, RFC 5425); none: the files are all there is."""
+    syslog_port: Annotated[int, Field(ge=1, le=65535)] = 6514
+    """Its port."""
+    tls: Annotated[Tls | None, BeforeValidator(_parsed_tls)] = None
+    """Table with `ca`, `certificate` and `key` of the connection to the collector, as for peers. Default: authorities of the system, and no certificate of ours."""
+
+    @field_validator("folder")
+    @classmethod
+    def _expand(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
 
 
 class Log(Table):

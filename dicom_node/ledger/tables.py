@@ -9,6 +9,9 @@ A study's rows hang together like this::
               job ── artefact ── delivery
                         │
                     rejection      which note takes back which former object
+
+No key is given twice, also where its row was removed: a worker or a sender may still
+have it in hand (SQLite needs AUTOINCREMENT for that).
 """
 
 from datetime import UTC, datetime
@@ -109,6 +112,7 @@ study = Table(
     Column("asked", Boolean, nullable=False),
     Column("revision", Integer, nullable=False),
     Column("calling_aet", Words, nullable=False),
+    sqlite_autoincrement=True,
 )
 
 version = Table(
@@ -144,6 +148,7 @@ version = Table(
     UniqueConstraint("sop_instance_uid", "sha256"),
     Index("ix_version_study_id", "study_id", "current", "analysis"),
     _kept("version", "study_id"),
+    sqlite_autoincrement=True,
 )
 
 embedding = Table(
@@ -169,6 +174,7 @@ embedding = Table(
         postgresql_where=text("state = 'pending'"),
     ),
     Index("ix_embedding_batch_id", "batch_id"),
+    sqlite_autoincrement=True,
 )
 
 batch = Table(
@@ -179,6 +185,7 @@ batch = Table(
     Column("priority", Integer, nullable=False),
     *_leased(),
     Index("ix_batch_state", "state"),
+    sqlite_autoincrement=True,
 )
 
 revision = Table(
@@ -192,6 +199,7 @@ revision = Table(
     Column("last_image_at", Utc, nullable=False),
     Column("at", Utc, nullable=False),
     UniqueConstraint("study_id", "number"),
+    sqlite_autoincrement=True,
 )
 
 revision_input = Table(
@@ -222,6 +230,7 @@ job = Table(
     Column("finished_at", Utc),
     UniqueConstraint("revision_id", "device_uid", "outcome"),
     Index("ix_job_state", "state"),
+    sqlite_autoincrement=True,
 )
 
 artefact = Table(
@@ -238,6 +247,7 @@ artefact = Table(
     Column("size", BigInteger, nullable=False),
     Column("purged_at", Utc),
     _kept("artefact", "job_id"),
+    sqlite_autoincrement=True,
 )
 
 rejection = Table(
@@ -271,6 +281,17 @@ delivery = Table(
     Column("transaction_uid", String(64), index=True),
     UniqueConstraint("artefact_id", "destination"),
     Index("ix_delivery_state_next_at", "state", "next_at"),
+    sqlite_autoincrement=True,
+)
+
+worker = Table(
+    "worker",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("device", Text, nullable=False),
+    Column("packs", Text, nullable=False),
+    Column("started_at", Utc, nullable=False),
+    Column("seen_at", Utc, nullable=False),
 )
 
 event = Table(

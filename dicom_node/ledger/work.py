@@ -196,6 +196,8 @@ def _note_unreadable(tx: Connection, frame: EmbeddedFrame, now: datetime) -> Non
         select(version.c.study_id, version.c.sop_instance_uid, embedding.c.frame)
         .join(embedding, embedding.c.version_id == version.c.id)
         .where(embedding.c.id == frame.embedding)
-    ).one()
+    ).first()
+    if row is None:
+        return  # its study was forgotten meanwhile
     detail = f"frame {row.frame + 1}: {frame.reason}"
     note(tx, now, "unreadable", detail, study_id=row.study_id, uid=row.sop_instance_uid)

@@ -25,8 +25,9 @@ from dicom_node.domain import FrontDoor, Origin, Priority
 from dicom_node.matching import PriorityRule, is_urgent
 from dicom_node.scp import Listener, StorageScp
 from dicom_node.slowness import Slowness
-from dicom_node.stow import StowServer
-from tests.receiving import House, house, multipart, part10, running
+from dicom_node.stow import routes
+from dicom_node.web.server import HttpServer
+from tests.receiving import House, house, multipart, part10, running, stow_server
 
 SLOW = Slowness(patience_s=0.5, bytes_per_s=1000)
 HOST = "127.0.0.1"
@@ -127,7 +128,7 @@ def test_too_much_at_once_is_refused_for_now(tmp_path: Path) -> None:
     path.write_bytes(b"..")
     with running(StorageScp(Listener(), home.intake)) as scp:
         assert answer_of(ask(scp.port)) == (2, 3, 1)
-    with running(StowServer(home.intake)) as stow:
+    with running(stow_server(home.intake)) as stow:
         response = httpx.post(
             f"http://{HOST}:{stow.port}/dicom-web/studies",
             content=multipart([part10()]),
@@ -187,10 +188,11 @@ def test_a_pdu_that_claims_gigabytes_ends_the_connection(home: House) -> None:
 
 
 @pytest.fixture
-def stow(home: House) -> Iterator[StowServer]:
+def stow(home: House) -> Iterator[HttpServer]:
     """Return a STOW-RS service that serves two requests at once, and waits half a second."""
     crowd = Crowd(max_connections=4, max_requests=2, slowness=SLOW)
-    with running(StowServer(home.intake, crowd=crowd)) as server:
+    app = Starlette(routes=routes(home.intake))
+    with running(HttpServer(app, crowd=crowd)) as server:
         yield server
 
 
@@ -210,7 +212,7 @@ POST = (
     ],
 )
 def test_a_request_that_does_not_come_to_its_end(
-    stow: StowServer, said: bytes, heard: bytes
+    stow: HttpServer, said: bytes, heard: bytes
 ) -> None:
     """Nothing, half a header, a body that stops: 408, and the connection is closed."""
     with connected(stow.port, said) as one:
@@ -218,14 +220,14 @@ def test_a_request_that_does_not_come_to_its_end(
         assert ends(one)
 
 
-def test_a_body_in_drops_is_cut_off(stow: StowServer, home: House) -> None:
+def test_a_body_in_drops_is_cut_off(stow: HttpServer, home: House) -> None:
     """However often a byte comes; and nothing of it stays."""
     with connected(stow.port, POST) as one:
         assert is_cut_off(one)
     assert home.incoming == []
 
 
-def test_more_requests_than_allowed_hear_when_to_come_again(stow: StowServer) -> None:
+def test_more_requests_than_allowed_hear_when_to_come_again(stow: HttpServer) -> None:
     """503 with Retry-After; those that are being served are not disturbed."""
     url = f"http://{HOST}:{stow.port}/dicom-web/studies"
     with connected(stow.port, POST), connected(stow.port, POST):
@@ -234,7 +236,7 @@ def test_more_requests_than_allowed_hear_when_to_come_again(stow: StowServer) ->
     assert (response.status_code, response.headers["retry-after"]) == (503, "10")
 
 
-def test_more_connections_than_allowed_are_closed(stow: StowServer) -> None:
+def test_more_connections_than_allowed_are_closed(stow: HttpServer) -> None:
     """With the same answer, before anything is read."""
     with ExitStack() as stack:
         for _ in range(4):
@@ -243,15 +245,14 @@ def test_more_connections_than_allowed_are_closed(stow: StowServer) -> None:
         assert late.recv(1000).startswith(b"HTTP/1.1 503 ")
 
 
-def test_an_answer_that_nobody_reads(home: House) -> None:
+def test_an_answer_that_nobody_reads() -> None:
     """The connection is given up, and what it holds with it."""
 
     async def much(_: Request) -> Response:
         return Response(bytes(32 << 20))
 
     crowd = Crowd(slowness=Slowness(patience_s=0.3, bytes_per_s=1e9))
-    server = StowServer(home.intake, crowd=crowd)
-    server._server.config.app = crowd.bounded(Starlette(routes=[Route("/", much)]))
+    server = HttpServer(Starlette(routes=[Route("/", much)]), crowd=crowd)
     with running(server), capture_logs() as logs:
         with connected(server.port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"):
             deadline = time.monotonic() + LATE_S

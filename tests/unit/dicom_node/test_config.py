@@ -1,5 +1,6 @@
 """Settings: where they come from, what is refused, and that all are documented."""
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from dicom_node.config import Settings, load_settings, setting_names
+from dicom_node.access import ServiceToken
+from dicom_node.config import Settings, load_settings, masked, setting_names
 from dicom_node.config.tables import PackRuleTable, PriorityRuleTable, Table
 from dicom_node.domain import ObjectKind, Priority
 from dicom_node.domain.audited import Alarm, AuditEvent, SecurityAlert
@@ -25,7 +27,7 @@ from dicom_node.peers import (
     Verify,
     Via,
 )
-from dicom_node.wiring import exposed
+from dicom_node.wiring import exposed, exposed_http
 from tests.certificates import Authority
 
 PAGE = Path(__file__).parents[3] / "docs" / "settings.md"
@@ -431,6 +433,106 @@ def test_beyond_loopback_callers_are_identified(
     assert said == message
 
 
+HTTP_TLS = 'certificate = "c"\n'
+TOKEN = f'[[http.tokens]]\nname = "r"\nsha256 = "{"a" * 64}"\nroles = ["send"]'
+OIDC = '[http.oidc]\nissuer = "https://id.example"\naudience = "pacsight"'
+
+
+@pytest.mark.parametrize(
+    ("http", "lacks", "remedy"),
+    [
+        ("", "", ""),
+        (f'host = "::1"\n{TOKEN}', "", ""),
+        (
+            'host = "0.0.0.0"',
+            "TLS and authentication",
+            "http.tls.certificate and http.tls.key, and http.tokens or http.oidc",
+        ),
+        (
+            f'host = "node.example"\n[http.tls]\n{HTTP_TLS}',
+            "authentication",
+            "http.tokens or http.oidc",
+        ),
+        (
+            f'host = "0.0.0.0"\n{TOKEN}',
+            "TLS",
+            "http.tls.certificate and http.tls.key",
+        ),
+        (f'host = "0.0.0.0"\n[http.tls]\n{HTTP_TLS}{TOKEN}', "", ""),
+        (f'host = "0.0.0.0"\n[http.tls]\n{HTTP_TLS}{OIDC}', "", ""),
+    ],
+)
+def test_beyond_loopback_http_needs_tls_and_tokens(
+    tmp_path: Path, http: str, lacks: str, remedy: str
+) -> None:
+    """One of the two is not enough; the error says what is missing and what to set."""
+    settings = load(tmp_path, f"[http]\n{http}")
+    said = ""
+    try:
+        check_exposure(exposed_http(settings), lambda _: None)
+    except SettingsError as error:
+        said = str(error)
+    host = settings.http.host
+    expected = (
+        f"http.host = {host!r} lets the network in without {lacks}: set {remedy}; or,"
+        " where the network itself is protected, http.insecure = true"
+    )
+    assert said == (expected if lacks else "")
+
+
+def test_an_open_door_for_http_is_told_of_at_every_start(tmp_path: Path) -> None:
+    """The explicit word lets the node start, and is said to the security officer."""
+    told: list[AuditEvent] = []
+    settings = load(tmp_path, '[http]\nhost = "0.0.0.0"\ninsecure = true')
+    check_exposure(exposed_http(settings), told.append)
+    (alert,) = told
+    assert isinstance(alert, SecurityAlert)
+    assert alert.alarm is Alarm.SECURITY_CONFIGURATION
+    assert "http.insecure" in alert.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            '[[http.tokens]]\nname = "r"\nsha256 = "hunter2"\nroles = ["send"]',
+            "the token 'r' needs the 64 digits of its SHA-256",
+        ),
+        (f"{TOKEN}\n{TOKEN}", "two tokens are called 'r'"),
+        (TOKEN.replace('["send"]', "[]"), "the token 'r' has no roles"),
+        (TOKEN.replace("send", "root"), "http.tokens[0].roles[0]: input should be"),
+        (TOKEN.replace('"r"', '""'), "a token's name has one to 64 plain characters"),
+        (f"{TOKEN}\nrole = 1", "did you mean http.tokens[0].roles?"),
+        (OIDC.replace("https", "http"), "http.oidc.issuer has to be an https address"),
+        (OIDC.replace('"pacsight"', '""'), "http.oidc.audience must not be empty"),
+        (f'{OIDC}\nalgorithms = ["HS256"]', "http.oidc.algorithms can be ES256,"),
+        (f'{OIDC}\nalgorithms = ["none"]', "http.oidc.algorithms can be ES256,"),
+        (f"{OIDC}\nleeway_s = 9999", "http.oidc.leeway_s is 0 to 300 seconds"),
+        ('[http.tls]\nkey = "k"', "http.tls.key and http.tls.ca need a certificate"),
+    ],
+)
+def test_what_http_refuses(tmp_path: Path, text: str, message: str) -> None:
+    """In a sentence, and without what stands in the place of a digest."""
+    said = fault(tmp_path, text)
+    assert message in said
+    assert "hunter2" not in said
+
+
+def test_what_an_administrator_sees_of_the_settings(tmp_path: Path) -> None:
+    """Everything in effect, as JSON; no password, no token, wherever it stands."""
+    settings = load(
+        tmp_path,
+        FILE + f'[worker]\nmilvus_token = "hunter4"\n{TOKEN}',
+        PACSIGHT_LEDGER_URL="postgresql://u:s3cret@db/x?password=s3cret",
+        PACSIGHT_BROKER_URL="redis://:s3cret@broker:6379/0",
+    )
+    told = json.dumps(masked(settings))
+    assert [w for w in ("hunter", "s3cret") if w in told] == []
+    assert masked(settings)["broker_url"] == "redis://broker:6379/0"
+    assert masked(settings)["ledger_url"] == "postgresql://db/x"
+    assert masked(settings)["site"] == "north"
+
+
 def test_an_open_door_is_told_of_at_every_start(tmp_path: Path) -> None:
     """As an alert about the security configuration: PS3.15 A.5.3.11."""
     told: list[AuditEvent] = []
@@ -482,14 +584,14 @@ def documented_rows() -> set[str]:
     return {
         line
         for line in PAGE.read_text().splitlines()
-        if re.match(r"\| `[a-z_.]+` \|", line)
+        if re.match(r"\| `[a-z0-9_.]+` \|", line)
     }
 
 
 def section(title: str) -> set[str]:
     """Return the keys that a section of the page documents."""
     text = PAGE.read_text().partition(f"\n## {title}\n")[2].partition("\n## ")[0]
-    return set(re.findall(r"^\| `([a-z_]+)` \|", text, flags=re.MULTILINE))
+    return set(re.findall(r"^\| `([a-z0-9_]+)` \|", text, flags=re.MULTILINE))
 
 
 def expected_rows(
@@ -517,7 +619,7 @@ def test_no_setting_is_documented_that_does_not_exist() -> None:
     keys = {r.split("`")[1] for r in documented_rows()}
     rules = {*PriorityRuleTable.model_fields, *PackRuleTable.model_fields}
     lists = {*Peer.__dataclass_fields__, *rules}
-    tables = (Credentials, RetryPolicy, Tls)
+    tables = (Credentials, RetryPolicy, ServiceToken, Tls)
     nested = {key for table in tables for key in table.__dataclass_fields__}
     assert keys <= {*setting_names(), *lists, *nested, *Verify}
 
@@ -528,6 +630,7 @@ def test_no_setting_is_documented_that_does_not_exist() -> None:
         ("Peers", Peer.__dataclass_fields__),
         ("Credentials of a peer", Credentials.__dataclass_fields__),
         ("TLS of a peer", Tls.__dataclass_fields__),
+        ("Tokens of services", ServiceToken.__dataclass_fields__),
         ("Verification at a peer", dict.fromkeys(Verify)),
         ("Retries of a peer", RetryPolicy.__dataclass_fields__),
         ("Priority rules", PriorityRuleTable.model_fields),

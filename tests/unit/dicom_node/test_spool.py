@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dicom_node.domain import FrontDoor, Origin, Sha256
 from dicom_node.errors import OUT_OF_RESOURCES, Rejected
-from dicom_node.spool import RESUME, URGENT, Limits, Room, Spool
+from dicom_node.spool import RESUME, URGENT, Capacity, Room, Spool
 from tests.receiving import House, house, part10
 
 ORIGIN = Origin(
@@ -97,17 +97,17 @@ def test_what_was_not_received_to_its_end_is_dropped(at_home: House) -> None:
 def test_room(tmp_path: Path) -> None:
     """Where there is enough nothing is said; too little is refused, for now."""
     house(tmp_path).spool.room()
-    for least in (Limits(min_free_bytes=1 << 60), Limits(min_free_inodes=1 << 60)):
+    for least in (Capacity(min_free_bytes=1 << 60), Capacity(min_free_inodes=1 << 60)):
         spool = Spool(tmp_path / "spool", least)
         with pytest.raises(Rejected) as caught:
             spool.room()
         assert caught.value.status == OUT_OF_RESOURCES
 
 
-def limits(**changes: int) -> Limits:
+def limits(**changes: int) -> Capacity:
     """Return limits: 1000 bytes and 100 inodes are left free, the spool has 10,000."""
     values = {"min_free_bytes": 1000, "min_free_inodes": 100, "max_bytes": 10_000}
-    return Limits(**{**values, **changes})  # type: ignore[arg-type]
+    return Capacity(**{**values, **changes})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_what_is_urgent_has_a_reserve_and_what_is_short_a_margin(
 
 def test_a_spool_with_a_size_of_its_own(tmp_path: Path) -> None:
     """It counts what it has, refuses above its size, and takes in again after a purge."""
-    spool = Spool(tmp_path, Limits(max_bytes=1000))
+    spool = Spool(tmp_path, Capacity(max_bytes=1000))
     spool.open()
     spool.room()
     for number in range(10):
@@ -157,7 +157,7 @@ def test_a_spool_with_a_size_of_its_own(tmp_path: Path) -> None:
 
 def test_too_much_comes_in_at_once(tmp_path: Path) -> None:
     """Whoever wants to begin is refused; nobody who has begun is."""
-    spool = Spool(tmp_path, Limits(max_incoming_bytes=1000))
+    spool = Spool(tmp_path, Capacity(max_incoming_bytes=1000))
     spool.open()
     spool.more()
     handle, path = spool.new_file()
