@@ -43,6 +43,9 @@ from dicom_node.listening import (
     open_door,
 )
 from dicom_node.query import STUDY_ROOT_FIND
+from dicom_node.slots import Slots
+from dicom_node.slowness import Slowness
+from dicom_node.spool import FLOODED
 from dicom_node.tls import ServerTls, server_context
 
 SUCCESS = 0x0000
@@ -52,6 +55,8 @@ NOT_AUTHORIZED = 0x0124
 
 PERMANENT, SERVICE_USER = 0x01, 0x01
 CALLING_AET_UNKNOWN, CALLED_AET_UNKNOWN = 0x03, 0x07
+TRANSIENT, SERVICE_PROVIDER = 0x02, 0x03
+CONGESTION, LIMIT_EXCEEDED = 0x01, 0x02
 """Result, source and diagnostics of A-ASSOCIATE-RJ (PS3.8 Table 9-21)."""
 
 PREFERRED = (
@@ -99,6 +104,12 @@ class Listener:
         Who may ask what the node has: the titles that each may call, empty for all.
     identities
         What callers with these titles have to have, too.
+    stat_associations
+        How many more are served at once of those that are urgent.
+    is_urgent
+        Tells of a calling and a called title whether what comes is urgent.
+    min_bytes_per_s
+        What a sender has to send, once `acse_timeout_s` have passed.
     grace_s
         How long `StorageScp.stop` waits for associations to end by themselves.
     """
@@ -115,6 +126,9 @@ class Listener:
     askers: Mapping[str, frozenset[str]] = field(default_factory=dict)
     identities: Mapping[str, tuple[Identity, ...]] = field(default_factory=dict)
     max_associations: int = 32
+    stat_associations: int = 4
+    is_urgent: Callable[[str, str], bool] = lambda _calling, _called: False
+    min_bytes_per_s: float = 1000.0
     max_pdu_bytes: int = 256 * 1024
     acse_timeout_s: float = 30.0
     network_timeout_s: float = 60.0
@@ -152,6 +166,7 @@ class StorageScp:
     reported: Reported | None = None
     responds: Responds | None = None
     note: Note = lambda _: None
+    _slots: Slots[Association] = field(init=False)
     _plain: AssociationDoor | None = field(default=None, init=False)
     _protected: AssociationDoor | None = field(default=None, init=False)
     _waiting: dict[Association, set[Path]] = field(default_factory=dict, init=False)
@@ -170,7 +185,13 @@ class StorageScp:
             )
         if self.responds is not None:
             ae.add_supported_context(STUDY_ROOT_FIND)
-        ae.maximum_associations = listener.max_associations
+        # pynetdicom counts connections, also those that never ask for an association
+        ae.maximum_associations = self._crowd
+        self._slots = Slots(
+            listener.max_associations,
+            listener.stat_associations,
+            gone=lambda association: not association.is_alive(),
+        )
         ae.maximum_pdu_size = listener.max_pdu_bytes
         ae.acse_timeout = listener.acse_timeout_s
         ae.network_timeout = listener.network_timeout_s
@@ -188,6 +209,11 @@ class StorageScp:
             patience_s=listener.acse_timeout_s,
             most=WAITING_PER_ASSOCIATION * listener.max_associations,
             note=self.note,
+            crowd=self._crowd,
+            slowness=Slowness(
+                patience_s=listener.acse_timeout_s,
+                bytes_per_s=listener.min_bytes_per_s,
+            ),
         )
         handlers = [
             (evt.EVT_CONN_OPEN, guard),
@@ -204,6 +230,13 @@ class StorageScp:
             (evt.EVT_CONN_CLOSE, self._disconnected),
         ]
         return open_door(ae, address, handlers, context=context, doorstep=doorstep)
+
+    @property
+    def _crowd(self) -> int:
+        """Return how many connections may wait for an answer or have an association."""
+        listener = self.listener
+        waiting = WAITING_PER_ASSOCIATION * listener.max_associations
+        return listener.max_associations + listener.stat_associations + waiting
 
     @property
     def port(self) -> int:
@@ -249,8 +282,30 @@ class StorageScp:
             event.assoc.acse.send_reject(PERMANENT, SERVICE_USER, diagnostic)
             event.assoc.kill()
             return
+        if refusal := self._congestion(event.assoc, calling, called):
+            event.assoc.acse.send_reject(TRANSIENT, SERVICE_PROVIDER, refusal)
+            event.assoc.kill()
+            return
         for context in request.presentation_context_definition_list:
             context.transfer_syntax.sort(key=_rank)  # pynetdicom accepts the first
+
+    def _congestion(self, association: Association, calling: str, called: str) -> int:
+        """Return why there is no association for now (PS3.8 Table 9-21), else 0."""
+        listener = self.listener
+        urgent = listener.is_urgent(calling, called)
+        reason, diagnostic = "", 0
+        if self.intake.spool.is_flooded and not urgent:
+            reason, diagnostic = FLOODED, CONGESTION
+        elif not self._slots.enter(association, urgent=urgent):
+            most = listener.max_associations
+            reason, diagnostic = f"{most} associations are open", LIMIT_EXCEEDED
+        if reason:
+            address = association.requestor.address
+            titles = _titles(calling, called)
+            log.warning(
+                "association_rejected", address=address, reason=reason, **titles
+            )
+        return diagnostic
 
     def _objection(
         self, calling: str, called: str, association: Association
@@ -276,6 +331,7 @@ class StorageScp:
         self.intake.opened(event.assoc)
 
     def _closed(self, event: evt.Event) -> None:
+        self._slots.leave(event.assoc)
         self.intake.closed(event.assoc)
 
     def _disconnected(self, event: evt.Event) -> None:

@@ -54,6 +54,7 @@ from dicom_node.spool import Spool
 from dicom_node.wiring import (
     addresses,
     broker_tls,
+    callers_urgency,
     exposed,
     exposed_http,
     http_server,
@@ -237,7 +238,6 @@ class Node:
             packs=self._packs,
             addresses=addresses(self._settings.peers),
             pace=pace(self._settings),
-            always=frozenset(self._settings.report.always),
             open_studies=lambda: intake.open_studies() | recorder.pending_studies(),
             clock=now,
         )
@@ -365,6 +365,9 @@ def listener(settings: Settings) -> Listener:
         askers={peer.aet: peer.called_aets for peer in asking},
         identities=identities((p.aet, p.identity) for p in settings.peers if p.aet),
         max_associations=dicom.max_associations,
+        stat_associations=dicom.stat_associations,
+        is_urgent=callers_urgency(settings),
+        min_bytes_per_s=dicom.min_bytes_per_s,
         max_pdu_bytes=dicom.max_pdu_bytes,
         acse_timeout_s=dicom.acse_timeout_s,
         network_timeout_s=dicom.network_timeout_s,

@@ -69,9 +69,10 @@ def open_revision(
     packs
         Those that the site's rules keep from every image get no job.
     objects
-        The kinds of object that are to be composed.
+        The kinds of object that destinations want; a report is composed anyway: later
+        ones refer to it.
     """
-    wanted = ",".join(sorted(objects))
+    wanted = ",".join(sorted({ObjectKind.REPORT, *objects}))
     images = _images(tx, study_id)
     packs = _looking(packs, images)
     fingerprint = _fingerprint(tx, study_id, images)
