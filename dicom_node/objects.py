@@ -1,9 +1,15 @@
 """The outbox's folder: encoded DICOM objects, kept until and after they are sent."""
 
+from datetime import datetime
 from pathlib import Path
 
 from dicom_node.domain import EncodedObject
-from dicom_node.files import make_folder, write_durably
+from dicom_node.files import (
+    make_folder,
+    remove_older,
+    write_durably,
+    written_at,
+)
 
 
 class ObjectStore:
@@ -31,6 +37,14 @@ class ObjectStore:
         relative = f"{digest[:2]}/{digest}.dcm"
         write_durably(self._root / relative, encoded.content)
         return relative
+
+    def written_at(self, relative: str) -> datetime | None:
+        """Return when an object was written, UTC; None if there is none."""
+        return written_at(self._root / relative)
+
+    def remove(self, relative: str, *, before: datetime) -> bool:
+        """Remove an object unless it was written since; return whether it is gone."""
+        return remove_older(self._root / relative, before)
 
     def drop(self, relative: str) -> None:
         """Delete an object that the ledger never heard of."""

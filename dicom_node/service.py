@@ -16,13 +16,16 @@ from pathlib import Path
 
 import structlog
 
+from dicom_node.auditing import audited
+from dicom_node.callers import identities
 from dicom_node.config import Settings
 from dicom_node.deliver import destination
 from dicom_node.dispatch import CeleryDispatcher
-from dicom_node.domain import PackCard, Sha256, StudyUid
+from dicom_node.domain import Note, PackCard, Sha256, StudyUid
 from dicom_node.drain import Drain
 from dicom_node.errors import SettingsError
-from dicom_node.expected import expected_instances
+from dicom_node.expected import expected_instances, queried
+from dicom_node.exposure import check_exposure
 from dicom_node.files import make_folder
 from dicom_node.handover import Handover
 from dicom_node.inquire import Inquirer, Source
@@ -34,8 +37,10 @@ from dicom_node.ledger import (
     arrivals,
     frames,
     open_ledger,
+    purging,
     rebuilding,
 )
+from dicom_node.ledger.arrivals import Known
 from dicom_node.objects import ObjectStore
 from dicom_node.peers import Peer, Right, destinations
 from dicom_node.recorder import LedgerRecorder
@@ -43,9 +48,13 @@ from dicom_node.recovery import recover
 from dicom_node.scp import Listener, Reported, StorageScp
 from dicom_node.settling import settle_report
 from dicom_node.spool import Spool
-from dicom_node.stow import StowServer
 from dicom_node.wiring import (
     addresses,
+    broker_tls,
+    exposed,
+    exposed_http,
+    http_server,
+    new_purger,
     now,
     open_spool,
     pace,
@@ -75,11 +84,13 @@ class Node:
             )
         self._settings = settings
         self._packs = tuple(packs)
-        self._broker_url = settings.broker_url
+        self._broker_url = settings.broker_address
         self._stack = ExitStack()
         self._awake = threading.Event()
         self._stopping = threading.Event()
+        self._note: Note = lambda _: None
         self.dicom_port = 0
+        self.dicom_tls_port = 0
         self.http_port = 0
 
     def start(self) -> None:
@@ -100,6 +111,8 @@ class Node:
 
     def _start(self, stack: ExitStack) -> None:
         settings = self._settings
+        self._note = stack.enter_context(audited(settings, "node"))
+        check_exposure([*exposed(settings), *exposed_http(settings)], self._note)
         make_folder(settings.data_dir)
         ledger = open_ledger(settings.ledger_address, migrate=True)
         stack.callback(ledger.close)
@@ -116,12 +129,16 @@ class Node:
             rules=priority_rules(settings),
             pack_rules=pack_rules(settings, self._packs),
             clock=now,
+            note=self._note,
         )
+        stack.callback(intake.tally.tell_all)
         self._recover(ledger, spool, intake, recorder)
+        self._start_purger(stack)
         drains = self._start_drains(stack, ledger)
         self._start_inquirer(stack, ledger)
         self._start_handover(stack, ledger, recorder, intake, drains)
         self._open_doors(stack, intake, reported(ledger, drains))
+        self._open_http(stack, intake, ledger)
 
     def _encoders(self, ledger: Ledger) -> tuple[Sha256, ...]:
         with ledger.write() as tx:
@@ -133,11 +150,24 @@ class Node:
     ) -> None:
         def known(path: str) -> bool:
             with ledger.read() as tx:
-                return arrivals.known(tx, path)
+                found = arrivals.known(tx, path)
+            if found is Known.PURGED:
+                with ledger.write() as tx:
+                    purging.found_again(tx, path)
+            return found is not Known.NOT
 
         count = recover(spool, known, intake, catch_up=recorder.flush)
         if count:
             log.info("recovered", instances=count)
+
+    def _start_purger(self, stack: ExitStack) -> None:
+        """Purge what is older than the settings want, by a ledger that is durable."""
+        settings = self._settings
+        durable = open_ledger(settings.ledger_address, migrate=False)
+        stack.callback(durable.close)
+        purger = new_purger(settings, durable)
+        stack.callback(purger.stop)
+        purger.start()
 
     def _start_drains(self, stack: ExitStack, ledger: Ledger) -> tuple[Drain, ...]:
         settings = self._settings
@@ -151,6 +181,7 @@ class Node:
                 batch_size=settings.delivery.batch_size,
                 clock=now,
                 patience=patience(settings, peer),
+                note=self._note,
             )
             for peer in destinations(settings.peers)
         )
@@ -174,6 +205,7 @@ class Node:
         caller = self._settings.caller
 
         def ask(study_uid: StudyUid) -> int | None:
+            self._note(queried(peer, study_uid))
             return expected_instances(peer, study_uid, caller=caller)
 
         return ask
@@ -186,7 +218,7 @@ class Node:
         intake: Intake,
         drains: Sequence[Drain],
     ) -> None:
-        dispatcher = CeleryDispatcher(self._broker_url)
+        dispatcher = CeleryDispatcher(self._broker_url, broker_tls(self._settings))
         stack.callback(dispatcher.close)
         handover = Handover(
             ledger=ledger,
@@ -198,15 +230,21 @@ class Node:
             clock=now,
         )
         thread = threading.Thread(
-            target=self._tick, args=(handover, drains), name="handover", daemon=True
+            target=self._tick,
+            args=(handover, drains, intake),
+            name="handover",
+            daemon=True,
         )
         stack.callback(thread.join)
         stack.callback(self._awake.set)
         thread.start()
 
-    def _tick(self, handover: Handover, drains: Sequence[Drain]) -> None:
+    def _tick(
+        self, handover: Handover, drains: Sequence[Drain], intake: Intake
+    ) -> None:
         while not self._stopping.is_set():
             try:
+                intake.tally.tell_old()
                 if handover.tick():
                     for drain in drains:
                         drain.wake()
@@ -219,20 +257,20 @@ class Node:
 
     def _open_doors(self, stack: ExitStack, intake: Intake, told: Reported) -> None:
         settings = self._settings
-        scp = StorageScp(listener(settings), intake, told)
+        scp = StorageScp(listener(settings), intake, told, note=self._note)
         stack.callback(scp.stop)
         scp.start()
-        stow = StowServer(
-            intake,
-            host=settings.http.host,
-            port=settings.http.port,
-            max_body_bytes=settings.http.max_body_bytes,
-        )
-        stack.callback(stow.stop)
-        stow.start()
-        self.dicom_port, self.http_port = scp.port, stow.port
-        log.info("listening", door="dimse", aet=settings.dicom.aet, port=scp.port)
-        log.info("listening", door="stow", port=stow.port)
+        self.dicom_port, self.dicom_tls_port = scp.port, scp.tls_port
+        for door, port in (("dimse", scp.port), ("dimse over tls", scp.tls_port)):
+            if port:
+                log.info("listening", door=door, aet=settings.dicom.aet, port=port)
+
+    def _open_http(self, stack: ExitStack, intake: Intake, ledger: Ledger) -> None:
+        server = http_server(self._settings, intake, ledger, self._note)
+        stack.callback(server.stop)
+        server.start()
+        self.http_port = server.port
+        log.info("listening", door="stow", port=server.port)
 
 
 def refuse_lost_ledger(ledger: Ledger, outbox: Path) -> None:
@@ -263,11 +301,15 @@ def listener(settings: Settings) -> Listener:
     committing = [p for p in destinations(settings.peers) if p.may_commit]
     return Listener(
         host=dicom.host,
-        port=dicom.port,
+        port=dicom.port if dicom.plain else None,
+        tls=dicom.tls.server,
+        tls_host=dicom.tls_host,
+        tls_port=dicom.tls.port,
         aet=dicom.aet,
         called_aets=settings.called_aets,
         callers=None if dicom.accept_unknown_peers else known,
         reporters={p.aet: frozenset({p.calling_aet or dicom.aet}) for p in committing},
+        identities=identities((p.aet, p.identity) for p in settings.peers if p.aet),
         max_associations=dicom.max_associations,
         max_pdu_bytes=dicom.max_pdu_bytes,
         acse_timeout_s=dicom.acse_timeout_s,

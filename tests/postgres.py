@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -45,9 +46,16 @@ def binaries() -> Path:
 
 @dataclass
 class Cluster:
-    """A running PostgreSQL; a context manager that leaves nothing behind."""
+    """A running PostgreSQL; a context manager that leaves nothing behind.
+
+    Parameters
+    ----------
+    settings
+        Its settings, besides those that make haste.
+    """
 
     binaries: Path
+    settings: Mapping[str, str] = field(default_factory=dict)
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="pg")))
     _names: "count[int]" = field(default_factory=count)
     _process: subprocess.Popen[bytes] | None = None
@@ -61,6 +69,7 @@ class Cluster:
         if made.wait() != 0:
             pytest.fail(f"initdb failed:\n{self._said()}")
         settings = {**HASTE, "unix_socket_directories": str(self.folder)}
+        settings.update(self.settings)
         options = [f"-c{name}={value}" for name, value in settings.items()]
         self._process = self._start("postgres", "-D", str(self._data), *options)
         self._await()
@@ -86,6 +95,11 @@ class Cluster:
                 words.format(sql.Identifier(name), sql.Identifier(template))
             )
         return name
+
+    def run(self, statement: str) -> None:
+        """Run a statement as the superuser."""
+        with self._connected() as connection:
+            connection.execute(sql.SQL(statement))
 
     def drop(self, name: str) -> None:
         """Remove a database, whoever is still connected to it."""
@@ -124,7 +138,11 @@ class Cluster:
 
     def _connected(self) -> "psycopg.Connection[tuple[object, ...]]":
         return psycopg.connect(
-            host=str(self.folder), user="pacsight", dbname="postgres", autocommit=True
+            host=str(self.folder),
+            port=self.settings.get("port", "5432"),
+            user="pacsight",
+            dbname="postgres",
+            autocommit=True,
         )
 
     def _await(self) -> None:

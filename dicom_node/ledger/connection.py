@@ -124,7 +124,7 @@ class Ledger:
         self.engine.dispose()
 
 
-def open_ledger(url: str, *, migrate: bool) -> Ledger:
+def open_ledger(url: str, *, migrate: bool, patience_s: float | None = None) -> Ledger:
     """Return the ledger at `url`, its schema brought up to date or checked.
 
     Parameters
@@ -133,6 +133,9 @@ def open_ledger(url: str, *, migrate: bool) -> Ledger:
         ``sqlite:////path/ledger.sqlite`` or ``postgresql+psycopg://...``.
     migrate
         True for the node, which owns the schema; workers only check it.
+    patience_s
+        How long to wait for a connection, and for who writes; None for as long as
+        work can wait.
 
     On SQLite, what a worker or a person writes is on the disk once it is committed: a
     result, a decision. What the node wrote last may be lost with the power, because it
@@ -145,7 +148,8 @@ def open_ledger(url: str, *, migrate: bool) -> Ledger:
     LedgerBusyError
         If the database cannot be reached.
     """
-    ledger = Ledger(_engine(url, synchronous="NORMAL" if migrate else "FULL"))
+    synchronous = "NORMAL" if migrate else "FULL"
+    ledger = Ledger(_engine(url, synchronous=synchronous, patience_s=patience_s))
     try:
         if migrate:
             _migrate(ledger)
@@ -184,10 +188,11 @@ def _check_references(tx: Connection) -> None:
         )
 
 
-def _engine(url: str, *, synchronous: str) -> Engine:
+def _engine(url: str, *, synchronous: str, patience_s: float | None) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        waiting = {"connect_timeout": CONNECT_TIMEOUT_S}
+        # libpq counts whole seconds, two at least
+        waiting = {"connect_timeout": max(2, int(patience_s or CONNECT_TIMEOUT_S))}
         return create_engine(parsed, pool_pre_ping=True, connect_args=waiting)
     if parsed.database and parsed.database != ":memory:":
         make_folder(Path(parsed.database).parent)
@@ -195,7 +200,10 @@ def _engine(url: str, *, synchronous: str) -> Engine:
     engine = create_engine(
         parsed,
         poolclass=QueuePool,
-        connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
+        connect_args={
+            "timeout": patience_s or BUSY_TIMEOUT_S,
+            "check_same_thread": False,
+        },
     )
 
     def connected(connection: Any, _record: object) -> None:

@@ -198,10 +198,13 @@ def settle_job(
     return True
 
 
-def known_paths(tx: Connection, paths: Sequence[str]) -> frozenset[str]:
-    """Return those of the paths in the outbox at which the ledger has an object."""
-    query = select(artefact.c.path).where(artefact.c.path.in_(paths))
-    return frozenset(tx.execute(query).scalars())
+def note_purged(tx: Connection, job_id: int, count: int, *, now: datetime) -> None:
+    """Tell that former objects should be rejected, and that none of them is left."""
+    detail = (
+        f"{count} former objects no longer count; their files were purged, so no note"
+        " rejects them: take them back at the destinations"
+    )
+    note(tx, now, "not rejected", detail, study_id=_study_of(tx, job_id))
 
 
 def fail_job(tx: Connection, lease: Lease, *, detail: str, now: datetime) -> bool:

@@ -3,7 +3,7 @@
 A study's rows hang together like this::
 
     study ── version ── embedding ── batch
-      │         │
+      │         │    └── quarantine     an instance that ended who read it
       └── revision ── revision_input
               │
               job ── artefact ── delivery
@@ -91,6 +91,12 @@ def _leased() -> list[Column[Any]]:
     ]
 
 
+def _kept(table: str, column: str) -> Index:
+    """Return the index of a table's rows whose files are still there."""
+    kept = text("purged_at IS NULL")
+    return Index(f"ix_{table}_kept", column, sqlite_where=kept, postgresql_where=kept)
+
+
 study = Table(
     "study",
     metadata,
@@ -138,8 +144,10 @@ version = Table(
     Column("calling_aet", Words, nullable=False),
     Column("called_aet", Words, nullable=False),
     Column("address", Words, nullable=False),
+    Column("purged_at", Utc),
     UniqueConstraint("sop_instance_uid", "sha256"),
     Index("ix_version_study_id", "study_id", "current", "analysis"),
+    _kept("version", "study_id"),
     sqlite_autoincrement=True,
 )
 
@@ -157,6 +165,7 @@ embedding = Table(
     Column("pixels", String(64), nullable=False),
     Column("reason", Text, nullable=False),
     Column("geometry", Text),
+    Column("alone", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("version_id", "frame", "encoder"),
     Index(
         "ix_embedding_pending",
@@ -167,6 +176,14 @@ embedding = Table(
     ),
     Index("ix_embedding_batch_id", "batch_id"),
     sqlite_autoincrement=True,
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("version_id", ForeignKey("version.id"), primary_key=True),
+    Column("at", Utc, nullable=False),
+    Column("reason", Words, nullable=False),
 )
 
 batch = Table(
@@ -237,6 +254,8 @@ artefact = Table(
     Column("sha256", String(64), nullable=False),
     Column("path", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
+    Column("purged_at", Utc),
+    _kept("artefact", "job_id"),
     sqlite_autoincrement=True,
 )
 
@@ -272,6 +291,16 @@ delivery = Table(
     UniqueConstraint("artefact_id", "destination"),
     Index("ix_delivery_state_next_at", "state", "next_at"),
     sqlite_autoincrement=True,
+)
+
+worker = Table(
+    "worker",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("device", Text, nullable=False),
+    Column("packs", Text, nullable=False),
+    Column("started_at", Utc, nullable=False),
+    Column("seen_at", Utc, nullable=False),
 )
 
 event = Table(
