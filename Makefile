@@ -13,6 +13,8 @@ JOBS ?= 2
 # How many results `make test-delivery` delivers, and the seed of its storm; empty: another one each time.
 RESULTS ?= 1000
 SEED ?=
+# How many inputs `make fuzz` tries.
+CASES ?= 1000000
 # More words for pytest, e.g. make test PYTEST_ARGS="-k spool -x"
 PYTEST_ARGS ?=
 
@@ -22,7 +24,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 export PYTHON
 
-.PHONY: help sandbox test test-full test-research conformance test-delivery test-viewer bench bench-model evaluate-demo \
+.PHONY: help sandbox test test-full test-research conformance test-delivery test-viewer fuzz bench bench-model evaluate-demo \
   lint format lock sbom licences audit clean setup system-sandbox system-test system-conformance system-viewer torch
 .NOTPARALLEL:
 
@@ -54,6 +56,9 @@ test-viewer: system-viewer setup .venv/.viewer ## what a radiologist sees of the
 
 test-delivery: system-test setup ## 1,000 results to Orthancs that stop, refuse and lose, over a bad network; some 8 minutes, 15 GB of disk
 	@$(BIN)/python tests/delivery/storm.py --results $(RESULTS) $(if $(SEED),--seed $(SEED))
+
+fuzz: setup ## a million inputs that nobody would send, to all that reads from outside: CASES=, SEED=
+	@$(BIN)/python tests/fuzz/fuzz.py --cases $(CASES) $(if $(SEED),--seed $(SEED))
 
 bench: system-test setup ## speed and memory, beside peers measured in the same run
 	@for bench in tests/benchmarks/[!_]*.py; do $(BIN)/python "$$bench"; done

@@ -168,7 +168,7 @@ class Issuer:
 
 def digest_of(token: str) -> str:
     """Return what the settings hold of a token."""
-    return hashlib.sha256(token.encode()).hexdigest()
+    return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
 
 
 def check_tokens(tokens: Iterable[ServiceToken]) -> None:

@@ -286,13 +286,19 @@ def _texts(element: Element, encodings: Sequence[str], keyword: str) -> tuple[st
     else:
         by_group = keyword == "PatientName" or keyword.endswith("PhysicianName")
         delimiters = _NAME_DELIMITERS if by_group else _TEXT_DELIMITERS
-        text = decode_bytes(raw, encodings, delimiters)
+        try:
+            text = decode_bytes(raw, encodings, delimiters)
+        except Exception:  # noqa: BLE001 - whatever a stranger's escape sequences lead to
+            text = raw.decode("ascii", "replace")
     return tuple(value.strip("\0 ") for value in text.split("\\"))
 
 
 def _encodings(stated: str) -> Sequence[str]:
-    """Return Python's names of the character sets (0008,0005)."""
-    return convert_encodings([term.strip() for term in stated.split("\\")])
+    """Return Python's names of the character sets (0008,0005), as far as they are some."""
+    try:
+        return convert_encodings([term.strip() for term in stated.split("\\")])
+    except (LookupError, ValueError):
+        return convert_encodings([""])
 
 
 def _uid(value: str, name: str) -> str:

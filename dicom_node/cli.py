@@ -276,6 +276,8 @@ def study_cells(line: StudyLine) -> tuple[str, ...]:
     finding = line.finding
     if line.score is not None and line.threshold is not None:
         finding += f" {line.score:.2f} / {line.threshold:.2f}"
+    if line.quarantined:
+        finding += f" [yellow]({line.quarantined} in quarantine)[/]"
     seconds = "" if line.seconds is None else f"{line.seconds:.1f}"
     modality = "+".join(line.modalities)
     return (uid, stat + modality, line.state, flag_text(line.flag), finding, seconds)

@@ -173,8 +173,9 @@ class Intake:
         self.tally.add(self, header, origin)
         return received
 
-    def opened(self, session: object) -> None:
-        """Note that an association or a request has begun."""
+    def opened(self, session: object, *, user: str = "") -> None:
+        """Note that an association or a request has begun, and who authenticated."""
+        self.tally.opened(session, user)
         with self._lock:
             self._sessions[session] = None
 

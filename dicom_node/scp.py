@@ -33,6 +33,7 @@ from dicom_node.commitment import Report, ReportError
 from dicom_node.domain import FrontDoor, Origin
 from dicom_node.domain.audited import Alarm, Note, SecurityAlert
 from dicom_node.errors import Rejected
+from dicom_node.guarded import guard, weigh
 from dicom_node.intake import Intake
 from dicom_node.listening import (
     WAITING_PER_ASSOCIATION,
@@ -159,6 +160,7 @@ class StorageScp:
     _slots: Slots[Association] = field(init=False)
     _plain: AssociationDoor | None = field(default=None, init=False)
     _protected: AssociationDoor | None = field(default=None, init=False)
+    _waiting: dict[Association, set[Path]] = field(default_factory=dict, init=False)
 
     def start(self) -> None:
         """Listen."""
@@ -203,6 +205,9 @@ class StorageScp:
             ),
         )
         handlers = [
+            (evt.EVT_CONN_OPEN, guard),
+            (evt.EVT_PDU_RECV, weigh),
+            (evt.EVT_DIMSE_RECV, self._arrived),
             (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_ACCEPTED, self._accepted),
             (evt.EVT_REJECTED, _rejected),
@@ -323,12 +328,21 @@ class StorageScp:
         if unfinished is not None:
             unfinished.close()
             Path(unfinished.name).unlink(missing_ok=True)
+        for left in self._waiting.pop(event.assoc, set()):
+            left.unlink(missing_ok=True)
+
+    def _arrived(self, event: evt.Event) -> None:
+        """Note the file of a data set: not every message is one that is served."""
+        path = event.message._data_set_path  # noqa: SLF001 - the event does not have it
+        if isinstance(path, Path):
+            self._waiting.setdefault(event.assoc, set()).add(path)
 
     def _event_reported(self, event: evt.Event) -> tuple[int, Dataset | None]:
         """Return the status of a report on storage commitment."""
         titles = _titles(event.assoc.requestor.ae_title, "")
         try:
-            report = commitment.read_report(event.event_type, event.event_information)
+            information = commitment.decoded(lambda: event.event_information)
+            report = commitment.read_report(event.event_type, information)
             known = self.reported is not None and self.reported(report)
         except ReportError:
             log.warning("commitment_report_unreadable", **titles)
@@ -366,6 +380,7 @@ class StorageScp:
             sop_instance_uid=str(request.AffectedSOPInstanceUID),
         )
         path = event.dataset_path
+        self._waiting.get(event.assoc, set()).discard(path)
         try:
             self.intake.take(path, origin, session=event.assoc, expected=expected)
         except Rejected as rejected:

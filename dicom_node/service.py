@@ -12,6 +12,7 @@
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 import structlog
 
@@ -32,10 +33,12 @@ from dicom_node.intake import Intake
 from dicom_node.ledger import (
     Ledger,
     LedgerBusyError,
+    LedgerDamagedError,
     arrivals,
     frames,
     open_ledger,
     purging,
+    rebuilding,
 )
 from dicom_node.ledger.arrivals import Known
 from dicom_node.objects import ObjectStore
@@ -114,6 +117,7 @@ class Node:
         make_folder(settings.data_dir)
         ledger = open_ledger(settings.ledger_address, migrate=True)
         stack.callback(ledger.close)
+        refuse_lost_ledger(ledger, settings.outbox_dir)
         spool = open_spool(settings)
         recorder = LedgerRecorder(
             ledger, encoders=self._encoders(ledger), wake=self.wake
@@ -268,6 +272,20 @@ class Node:
         server.start()
         self.http_port = server.port
         log.info("listening", door="stow", port=server.port)
+
+
+def refuse_lost_ledger(ledger: Ledger, outbox: Path) -> None:
+    """Raise where the ledger is empty and the outbox is not: it would do all again.
+
+    The same results would be composed a second time, under the same UIDs.
+    """
+    with ledger.read() as tx:
+        lost = not rebuilding.has_studies(tx) and any(outbox.glob("??/*.dcm"))
+    if lost:
+        raise LedgerDamagedError(
+            "the ledger is empty, and the outbox has reports: run `pacsight rebuild`,"
+            " see docs/operate/lost-ledger.md"
+        )
 
 
 def reported(ledger: Ledger, drains: Sequence[Drain]) -> Reported:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from tempfile import mkstemp
@@ -285,15 +285,19 @@ def _size(entry: os.DirEntry[str]) -> int:
 def _preamble(origin: Origin) -> bytes:
     """Return who sent a file, as it stands in its preamble."""
     parts = (origin.door, origin.calling_aet, origin.called_aet, origin.address)
-    text = _SEPARATOR.join(parts).encode("utf-8", "replace")
+    lines = (part.replace(_SEPARATOR, " ") for part in parts)
+    text = _SEPARATOR.join(lines).encode("utf-8", "replace")
     return (_SIGNATURE + text[: PREAMBLE - len(_SIGNATURE)]).ljust(PREAMBLE, b"\0")
 
 
 def _origin(preamble: bytes) -> Origin:
-    if not preamble.startswith(_SIGNATURE):
-        return Origin(door=FrontDoor.FILE)
+    """Return who sent a file; one that somebody else wrote into came as a file."""
     text = preamble[len(_SIGNATURE) :].rstrip(b"\0").decode("utf-8", "replace")
-    door, calling_aet, called_aet, address = text.split(_SEPARATOR)[:4]
+    lines = text.split(_SEPARATOR)
+    ours = preamble.startswith(_SIGNATURE) and len(lines) == len(fields(Origin))
+    if not ours or lines[0] not in set(FrontDoor):
+        return Origin(door=FrontDoor.FILE)
+    door, calling_aet, called_aet, address = lines
     return Origin(
         door=FrontDoor(door),
         calling_aet=calling_aet,

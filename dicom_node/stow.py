@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from dicom_node.access import user_of
 from dicom_node.admission import RejectedInstance
 from dicom_node.domain import FrontDoor, Header, Origin, Received, StudyUid
 from dicom_node.errors import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, Rejected
@@ -187,7 +188,7 @@ class Upload:
             self._reject(rejected, rejected.sop_class_uid, rejected.sop_instance_uid)
         except Rejected as rejected:
             self._reject(rejected, "", "")
-        except OSError:
+        except Exception:
             log.exception("store_failed", door=FrontDoor.STOW)
             self._path.unlink(missing_ok=True)
             self.outcome.failed.append(Failure(PROCESSING_FAILURE))
@@ -230,7 +231,7 @@ class _Store:
             return _problem(HTTPStatus.BAD_REQUEST, str(error))
         except Rejected as rejected:
             return _problem(HTTPStatus.SERVICE_UNAVAILABLE, rejected.comment)
-        self._intake.opened(upload)
+        self._intake.opened(upload, user=user_of(request.scope))
         try:
             await _receive(request, upload)
         except (MultipartError, ClientDisconnect) as error:

@@ -33,6 +33,7 @@ class _Count:
 
     origin: Origin
     since: datetime
+    user: str
     instances: int = 0
     by_class: dict[SopClassUid, int] = field(default_factory=dict)
 
@@ -55,6 +56,13 @@ class ReceivedTally:
         self._clock = clock
         self._lock = threading.Lock()
         self._sessions: dict[object, dict[_Key, _Count]] = {}
+        self._users: dict[object, str] = {}
+
+    def opened(self, session: object, user: str) -> None:
+        """Note who authenticated for an association or request; empty for nobody."""
+        if user:
+            with self._lock:
+                self._users[session] = user
 
     def add(self, session: object, header: Header, origin: Origin) -> None:
         """Count an instance that was acknowledged."""
@@ -63,7 +71,8 @@ class ReceivedTally:
         with self._lock:
             counts = self._sessions.setdefault(session, {})
             if key not in counts:
-                counts[key] = _Count(origin, self._clock())
+                user = self._users.get(session, "")
+                counts[key] = _Count(origin, self._clock(), user)
             counts[key].add(header.sop_class_uid)
             if counts[key].instances >= MOST_INSTANCES:
                 told = counts.pop(key)
@@ -74,6 +83,7 @@ class ReceivedTally:
         """Tell what came over an association or request that has ended."""
         with self._lock:
             counts = self._sessions.pop(session, {})
+            self._users.pop(session, None)
         for key, count in counts.items():
             self._tell(key, count)
 
@@ -108,5 +118,6 @@ class ReceivedTally:
                     for uid, number in count.by_class.items()
                 ),
                 patient_id=patient_id,
+                user=count.user,
             )
         )

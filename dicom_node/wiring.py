@@ -26,7 +26,6 @@ from dicom_node.slowness import Slowness
 from dicom_node.spool import Capacity, Spool
 from dicom_node.tls import server_context
 from dicom_node.web.doorman import Doorman, Limits
-from dicom_node.web.guard import Served
 from dicom_node.web.issuer import SignedTokens
 from dicom_node.web.server import HttpServer
 from dicom_node.web.site import site
@@ -215,7 +214,7 @@ def http_server(
         doorman(settings, note),
         settings=lambda: masked(settings),
         clock=now,
-        served=Served(secure=context is not None, any_host=http.insecure),
+        any_host=http.insecure,
     )
     return HttpServer(
         app,

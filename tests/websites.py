@@ -4,7 +4,9 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -13,8 +15,8 @@ from dicom_node.access import Role, ServiceToken, digest_of
 from dicom_node.domain import AuditEvent
 from dicom_node.ledger import Ledger, open_ledger
 from dicom_node.stow import routes
+from dicom_node.tally import ReceivedTally
 from dicom_node.web.doorman import Doorman
-from dicom_node.web.guard import Served
 from dicom_node.web.server import HttpServer
 from dicom_node.web.site import site
 from tests.arrivals import T0
@@ -26,6 +28,8 @@ SERVICE_TOKENS = tuple(
     for role, token in TOKENS.items()
 )
 DICOM = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
+PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For plain HTTP: no authorities are loaded, each time anew."""
 SETTINGS: Mapping[str, object] = {"site": "test"}
 
 
@@ -44,7 +48,7 @@ class Website:
         """Return the answer to a request, with this token if there is one."""
         headers = {**options.pop("headers", {})}
         if self.url.startswith("http:"):
-            options["verify"] = False  # no authorities to load, each time
+            options["verify"] = PLAIN
         if token:
             headers["authorization"] = f"Bearer {token}"
         return httpx.request(
@@ -56,23 +60,25 @@ class Website:
 def website(
     folder: Path,
     *,
-    served: Served | None = None,
+    any_host: bool = False,
     context: ssl.SSLContext | None = None,
+    trusted_proxies: tuple[str, ...] = (),
     **door: Any,
 ) -> Iterator[Website]:
     """Run a site; what the doorman takes are further keywords."""
-    home = house(folder)
-    ledger = open_ledger(f"sqlite:///{folder}/ledger.sqlite", migrate=True)
     told: list[AuditEvent] = []
+    home = house(folder)
+    home.intake.tally = ReceivedTally(told.append, lambda: T0)
+    ledger = empty_ledger(folder)
     app = site(
         routes(home.intake),
         ledger,
         Doorman(note=told.append, **door),
         settings=lambda: SETTINGS,
         clock=lambda: T0,
-        served=served or Served(secure=context is not None),
+        any_host=any_host,
     )
-    server = HttpServer(app, context=context)
+    server = HttpServer(app, context=context, trusted_proxies=trusted_proxies)
     server.start()
     scheme = "http" if context is None else "https"
     url = f"{scheme}://127.0.0.1:{server.port}"
@@ -81,3 +87,17 @@ def website(
     finally:
         server.stop()
         ledger.close()
+
+
+def empty_ledger(folder: Path) -> Ledger:
+    """Return a ledger in that folder, a copy of one whose schema is made once."""
+    (folder / "ledger.sqlite").write_bytes(_schema())
+    return open_ledger(f"sqlite:///{folder}/ledger.sqlite", migrate=False)
+
+
+@cache
+def _schema() -> bytes:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "ledger.sqlite"
+        open_ledger(f"sqlite:///{path}", migrate=True).close()
+        return path.read_bytes()

@@ -25,9 +25,19 @@ from dicom_node.errors import PacsightError, Transient
 from dicom_node.lifecycle import State
 from dicom_node.lines import study_json
 from dicom_node.logs import configure_logs
-from workers.commands import atlas, data, doctor, forget, gate, threshold
+from workers.commands import (
+    atlas,
+    backup,
+    data,
+    doctor,
+    forget,
+    gate,
+    rebuild,
+    threshold,
+)
 from workers.commands import evaluate as evaluate_command
 from workers.commands import pack as pack_commands
+from workers.commands import quarantine as quarantine_commands
 
 PERMANENT, TRANSIENT, INTERRUPTED = 2, 75, 130
 """Exit codes: what will not work however often it is tried, EX_TEMPFAIL, and Ctrl-C."""
@@ -52,6 +62,9 @@ data.register(app)
 atlas.register(app)
 doctor.register(app)
 forget.register(app)
+quarantine_commands.register(app)
+backup.register(app)
+rebuild.register(app)
 
 
 def main() -> None:

@@ -182,7 +182,12 @@ def embed(
 def _unreadable(task: FrameTask, failure: Failure) -> EmbeddedFrame:
     if failure.transient:
         raise Transient(failure.reason)
-    return EmbeddedFrame(embedding=task.embedding, vector=b"", reason=failure.reason)
+    return EmbeddedFrame(
+        embedding=task.embedding,
+        vector=b"",
+        reason=failure.reason,
+        fatal=failure.fatal,
+    )
 
 
 def _embedded(

@@ -97,6 +97,8 @@ def _read_file(path: Path | None) -> Tables:
         raise SettingsError(f"there is no settings file {path}")
     try:
         return TomlConfigSettingsSource(Settings, path)()
+    except RecursionError:
+        raise SettingsError(f"{path} nests its values too deep") from None
     except TOMLDecodeError as error:
         raise SettingsError(f"{path} is not TOML: {error}") from error
     except (OSError, UnicodeDecodeError) as error:

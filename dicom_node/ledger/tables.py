@@ -3,7 +3,7 @@
 A study's rows hang together like this::
 
     study ── version ── embedding ── batch
-      │         │
+      │         │    └── quarantine     an instance that ended who read it
       └── revision ── revision_input
               │
               job ── artefact ── delivery
@@ -165,6 +165,7 @@ embedding = Table(
     Column("pixels", String(64), nullable=False),
     Column("reason", Text, nullable=False),
     Column("geometry", Text),
+    Column("alone", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("version_id", "frame", "encoder"),
     Index(
         "ix_embedding_pending",
@@ -175,6 +176,14 @@ embedding = Table(
     ),
     Index("ix_embedding_batch_id", "batch_id"),
     sqlite_autoincrement=True,
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("version_id", ForeignKey("version.id"), primary_key=True),
+    Column("at", Utc, nullable=False),
+    Column("reason", Words, nullable=False),
 )
 
 batch = Table(
@@ -303,4 +312,11 @@ event = Table(
     Column("sop_instance_uid", Words, nullable=False),
     Column("kind", String(32), nullable=False),
     Column("detail", Words, nullable=False),
+)
+
+era = Table(
+    "era",
+    metadata,
+    Column("first_outcome", Integer, primary_key=True, autoincrement=False),
+    Column("at", Utc, nullable=False),
 )

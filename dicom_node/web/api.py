@@ -66,23 +66,26 @@ class Api:
 
     def studies(self, request: Request) -> Response:
         """Return the studies in triage order."""
+        limit = _limit(_query(request, "limit"))
         with self._ledger.read() as tx:
-            lines = studies(tx, limit=limit_of(request))
+            lines = studies(tx, limit=limit)
         return JSONResponse([study_json(line) for line in lines])
 
     def journal(self, request: Request) -> Response:
         """Return what happened to a study, newest first."""
+        limit = _limit(_query(request, "limit"))
         with self._ledger.read() as tx:
             uid = find(tx, request.path_params["study"]).study_uid
-            lines = journal(tx, uid, limit=limit_of(request))
+            lines = journal(tx, uid, limit=limit)
         return JSONResponse([journal_json(line) for line in lines])
 
     def deliveries(self, request: Request) -> Response:
         """Return where each object stands at each destination."""
-        named = request.query_params.get("study")
+        query = _query(request, "study", "limit")
+        named, limit = query.get("study"), _limit(query)
         with self._ledger.read() as tx:
             uid = None if named is None else find(tx, named).study_uid
-            lines = deliveries(tx, study_uid=uid, limit=limit_of(request))
+            lines = deliveries(tx, study_uid=uid, limit=limit)
         return JSONResponse([delivery_json(line) for line in lines])
 
     def complete(self, request: Request) -> Response:
@@ -156,9 +159,19 @@ def problem(_: Request, error: Exception) -> Response:
     )
 
 
-def limit_of(request: Request) -> int:
+def _query(request: Request, *known: str) -> Mapping[str, str]:
+    """Return the parameters of a request: each once, and no other than these."""
+    said = request.query_params.multi_items()
+    names = [name for name, _ in said]
+    if not set(names) <= set(known) or len(names) > len(set(names)):
+        expected = ", ".join(known)
+        raise Permanent(f"known parameters: {expected}; each once at most")
+    return dict(said)
+
+
+def _limit(query: Mapping[str, str]) -> int:
     """Return how many lines are asked for."""
-    said = request.query_params.get("limit", str(LIMIT_DEFAULT))
+    said = query.get("limit", str(LIMIT_DEFAULT))
     if not re.fullmatch(r"[1-9][0-9]{0,3}", said) or int(said) > LIMIT_MOST:
         raise Permanent(f"limit is a whole number, 1 to {LIMIT_MOST}")
     return int(said)

@@ -6,10 +6,10 @@ Cheat Sheet asks for. ASGI, so that bodies stream through untouched.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dicom_node.access import USER, Identity, is_loopback
@@ -22,7 +22,7 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with none, browsers leave the origin out of forms, too
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
@@ -30,51 +30,32 @@ HEADERS = {
 STRICT_TRANSPORT = "max-age=31536000"
 """RFC 6797: a browser that came by TLS comes by TLS for a year."""
 
-Sessions = Callable[[Headers], Identity | None]
-"""Tells of a request's cookies whose browser it is."""
 
-
-def no_sessions(_: Headers) -> None:
-    """Return that no browser is known."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
-    """How the application is reached.
+class Guard:
+    """An ASGI application that lets requests through to another, or answers them.
 
     Parameters
     ----------
-    secure
-        Whether over TLS.
+    sessions
+        Tells of a request's cookies whose browser it is.
     any_host
         Whether a door that asks nobody answers under every host name. If not, it does
         so only as ``localhost`` or a loopback address, so that no page of another site
         can make a browser on this machine ask in its name (DNS rebinding).
     """
 
-    secure: bool = False
-    any_host: bool = False
-
-
-class Guard:
-    """An ASGI application that lets requests through to another, or answers them."""
-
     def __init__(
         self,
         app: ASGIApp,
         doorman: Doorman,
         *,
-        sessions: Sessions = no_sessions,
-        served: Served | None = None,
+        sessions: Callable[[HTTPConnection], Identity | None],
+        any_host: bool = False,
     ) -> None:
         self._app = app
         self._doorman = doorman
         self._sessions = sessions
-        served = served or Served()
-        self._any_host = served.any_host or doorman.asks
-        self._headers = dict(HEADERS)
-        if served.secure:
-            self._headers["Strict-Transport-Security"] = STRICT_TRANSPORT
+        self._any_host = any_host or doorman.asks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -84,8 +65,10 @@ class Guard:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in self._headers.items():
+                for name, value in HEADERS.items():
                     headers.setdefault(name, value)
+                if scope["scheme"] == "https":
+                    headers["Strict-Transport-Security"] = STRICT_TRANSPORT
             await send(message)
 
         try:
@@ -97,28 +80,29 @@ class Guard:
 
     async def _admit(self, scope: Scope) -> Identity | None:
         """Return who sent a request that may come in."""
-        headers = Headers(scope=scope)
-        address = scope["client"][0] if scope.get("client") else ""
+        request = HTTPConnection(scope)
+        headers = request.headers
+        address = request.client.host if request.client else ""
         rule = rule_for(scope["method"], scope["path"])
         self._check_host(headers)
         if scope["method"] in UNSAFE:
             _check_origin(headers)
-        identity = await self._identify(headers, rule, address)
+        identity = await self._identify(request, rule, address)
         self._doorman.count(identity, address)
         return self._doorman.admit(rule, identity, address)
 
     async def _identify(
-        self, headers: Headers, rule: Rule | None, address: str
+        self, request: HTTPConnection, rule: Rule | None, address: str
     ) -> Identity | None:
         """Return whose token a request has, else whose session."""
-        scheme, _, token = headers.get("authorization", "").partition(" ")
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if not self._doorman.asks:
             return None
         if scheme:
             shown = token.strip() if scheme.lower() == "bearer" else ""
             return await self._doorman.identify(shown, address)
         if rule is not None and rule.by_session:
-            return self._sessions(headers)
+            return self._sessions(request)
         return None
 
     def _check_host(self, headers: Headers) -> None:

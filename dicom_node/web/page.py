@@ -77,16 +77,17 @@ class Page:
 
     async def show(self, request: Request) -> Response:
         """Return the studies, or a form that asks for a token."""
-        session = self._sessions.of(request.headers)
+        session = self._sessions.of(request)
         if session is None and self._doorman.asks:
             return self._ask()
         session = session or self._sessions.open(ANYBODY)
         if not session.identity.may(Role.VIEW):
-            self._sessions.close(session, response := self._ask(NO_ROLE, 403))
+            response = self._ask(NO_ROLE, HTTPStatus.FORBIDDEN)
+            self._sessions.close(session, request, response)
             return response
         lines = await run_in_threadpool(self._lines)
         response = self._render(lines=lines, session=session)
-        self._sessions.tell(session, response)
+        self._sessions.tell(session, request, response)
         return response
 
     async def login(self, request: Request) -> Response:
@@ -98,8 +99,8 @@ class Page:
             identity = await self._doorman.identify(token, address)
         except RefusedError as refused:
             return self._ask(refused.detail, refused.status)
-        session = self._sessions.open(identity)
-        self._sessions.tell(session, response := _back())
+        response = _back()
+        self._sessions.tell(self._sessions.open(identity), request, response)
         return response
 
     async def logout(self, request: Request) -> Response:
@@ -107,7 +108,8 @@ class Page:
         session = await self._session_of_form(request)
         if session is None:
             return self._ask(FORGED, HTTPStatus.FORBIDDEN)
-        self._sessions.close(session, response := _back())
+        response = _back()
+        self._sessions.close(session, request, response)
         return response
 
     async def complete(self, request: Request) -> Response:
@@ -138,7 +140,7 @@ class Page:
 
     async def _session_of_form(self, request: Request) -> Session | None:
         """Return the session whose page a form stands on; None for a forged one."""
-        session = self._sessions.of(request.headers)
+        session = self._sessions.of(request)
         form = await request.form(max_files=0, max_fields=4)
         said = str(form.get("csrf", "")).encode()
         if session is None or not hmac.compare_digest(said, session.csrf.encode()):

@@ -1,7 +1,8 @@
 """Browsers that somebody logged in with: a cookie each, in memory, not for long.
 
 OWASP Session Management Cheat Sheet: 256 random bits, ``HttpOnly``, ``SameSite=Strict``,
-``Secure`` and the ``__Host-`` prefix under TLS. A node that starts again knows none.
+``Secure`` and the ``__Host-`` prefix under TLS, our own or that of a proxy which the
+settings name. A node that starts again knows none.
 """
 
 import secrets
@@ -10,8 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import time
 
-from starlette.datastructures import Headers
-from starlette.requests import cookie_parser
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from dicom_node.access import Identity
@@ -48,17 +48,11 @@ class Sessions:
 
     Parameters
     ----------
-    secure
-        Whether they came over TLS.
     clock
         Unix time: a signed token's end is told in it.
     """
 
-    def __init__(
-        self, *, secure: bool = False, clock: Callable[[], float] = time
-    ) -> None:
-        self._secure = secure
-        self._cookie = SECURE_COOKIE if secure else COOKIE
+    def __init__(self, *, clock: Callable[[], float] = time) -> None:
         self._clock = clock
         self._known: OrderedDict[str, tuple[Session, float]] = OrderedDict()
 
@@ -77,19 +71,21 @@ class Sessions:
             self._known.popitem(last=False)
         return session
 
-    def tell(self, session: Session, response: Response) -> None:
+    def tell(
+        self, session: Session, request: HTTPConnection, response: Response
+    ) -> None:
         """Give the browser the session's cookie."""
         response.set_cookie(
-            self._cookie,
+            _cookie(request),
             session.key,
-            secure=self._secure,
+            secure=is_secure(request),
             httponly=True,
             samesite="strict",
         )
 
-    def of(self, headers: Headers) -> Session | None:
+    def of(self, request: HTTPConnection) -> Session | None:
         """Return the session that a request's cookie names, if it goes on."""
-        key = cookie_parser(headers.get("cookie", "")).get(self._cookie, "")
+        key = request.cookies.get(_cookie(request), "")
         session, seen = self._known.pop(key, (None, 0.0))
         now = self._clock()
         if session is None or now >= session.until or now - seen >= IDLE_S:
@@ -97,14 +93,28 @@ class Sessions:
         self._known[key] = (session, now)
         return session
 
-    def identity(self, headers: Headers) -> Identity | None:
+    def identity(self, request: HTTPConnection) -> Identity | None:
         """Return whose browser sent a request."""
-        session = self.of(headers)
+        session = self.of(request)
         return session.identity if session else None
 
-    def close(self, session: Session, response: Response) -> None:
+    def close(
+        self, session: Session, request: HTTPConnection, response: Response
+    ) -> None:
         """End a session, and take its cookie back."""
         self._known.pop(session.key, None)
         response.delete_cookie(
-            self._cookie, secure=self._secure, httponly=True, samesite="strict"
+            _cookie(request),
+            secure=is_secure(request),
+            httponly=True,
+            samesite="strict",
         )
+
+
+def is_secure(request: HTTPConnection) -> bool:
+    """Return whether a request came over TLS, as far as we can know."""
+    return bool(request.scope.get("scheme") == "https")
+
+
+def _cookie(request: HTTPConnection) -> str:
+    return SECURE_COOKIE if is_secure(request) else COOKIE

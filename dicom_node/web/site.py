@@ -11,7 +11,7 @@ from dicom_node.errors import PacsightError
 from dicom_node.ledger import Ledger
 from dicom_node.web.api import Api, problem
 from dicom_node.web.doorman import Doorman
-from dicom_node.web.guard import Guard, Served
+from dicom_node.web.guard import Guard
 from dicom_node.web.page import Page
 from dicom_node.web.sessions import Sessions
 
@@ -23,7 +23,7 @@ def site(
     *,
     settings: Callable[[], Mapping[str, object]],
     clock: Callable[[], datetime],
-    served: Served,
+    any_host: bool = False,
 ) -> ASGIApp:
     """Return the application.
 
@@ -33,12 +33,14 @@ def site(
         Where instances come in: STOW-RS.
     settings
         Gives the settings, every secret masked.
+    any_host
+        Whether it answers under every host name, even if it asks nobody for a token.
     """
-    sessions = Sessions(secure=served.secure)
+    sessions = Sessions()
     api = Api(ledger, settings=settings, clock=clock)
     page = Page(ledger, doorman, sessions, clock=clock)
     app = Starlette(
         routes=[*doors, *api.routes(), *page.routes()],
         exception_handlers={PacsightError: problem},
     )
-    return Guard(app, doorman, sessions=sessions.identity, served=served)
+    return Guard(app, doorman, sessions=sessions.identity, any_host=any_host)

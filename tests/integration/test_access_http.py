@@ -9,16 +9,20 @@ import httpx
 import pytest
 
 from dicom_node.access import Role, ServiceToken, digest_of
-from dicom_node.domain import Alarm, SecurityAlert, UserAuthenticated
+from dicom_node.config import load_settings
+from dicom_node.domain import Alarm, InstancesReceived, SecurityAlert, UserAuthenticated
+from dicom_node.errors import SettingsError
 from dicom_node.tls import ServerTls, server_context
 from dicom_node.web.doorman import Limits
-from dicom_node.web.guard import Served
+from dicom_node.web.issuer import SignedTokens
 from dicom_node.web.rules import RULES
+from dicom_node.wiring import http_server
 from tests.arrivals import received, study_uid
 from tests.certificates import Authority
+from tests.issuers import Key, local_issuer
 from tests.ledgers import record
-from tests.receiving import STUDY, multipart, part10
-from tests.websites import DICOM, SERVICE_TOKENS, TOKENS, Website, website
+from tests.receiving import STUDY, house, multipart, part10, running
+from tests.websites import DICOM, SERVICE_TOKENS, TOKENS, Website, empty_ledger, website
 
 WRONG = "pacsight_a-token-that-nobody-made"
 HEADERS = [
@@ -34,7 +38,16 @@ HEADERS = [
 def shut(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
     """Return a site that asks for tokens, with one study in its ledger."""
     folder = tmp_path_factory.mktemp("shut")
-    with website(folder, service_tokens=SERVICE_TOKENS) as running:
+    limits = Limits(failures_per_minute=1000)
+    with website(folder, service_tokens=SERVICE_TOKENS, limits=limits) as running:
+        record(running.ledger, received())
+        yield running
+
+
+@pytest.fixture(scope="module")
+def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
+    """Return a site that asks nobody, with one study in its ledger."""
+    with website(tmp_path_factory.mktemp("laptop")) as running:
         record(running.ledger, received())
         yield running
 
@@ -115,9 +128,12 @@ def test_nothing_outside_the_table_is_open(
 
 
 def test_a_sender_stores_and_is_known_by_name(shut: Website) -> None:
-    """STOW-RS works with the role send, in both of its forms."""
+    """STOW-RS works with the role send, in both of its forms; the trail is told whose."""
+    shut.told.clear()
     assert store(shut, TOKENS[Role.SEND]).status_code == 200
     assert store(shut, TOKENS[Role.SEND], f"/{STUDY}").status_code == 200
+    stored = [one for one in shut.told if isinstance(one, InstancesReceived)]
+    assert [one.user for one in stored] == ["send", "send"]
     assert store(shut).status_code == 401
     assert store(shut, TOKENS[Role.ADMINISTER]).status_code == 403
 
@@ -136,16 +152,16 @@ def test_a_sender_stores_and_is_known_by_name(shut: Website) -> None:
         "Bearer \xff\xfe",
     ],
 )
-def test_what_is_no_token(tmp_path: Path, header: str) -> None:
+def test_what_is_no_token(shut: Website, header: str) -> None:
     """Another scheme, half a token, its digest: 401, and not a word of it is repeated."""
-    with website(tmp_path, service_tokens=SERVICE_TOKENS) as site:
-        raw = header.encode("latin-1")
-        answer = site.ask("GET", "/api/studies", headers={"authorization": raw})
-        assert answer.status_code == 401
-        assert answer.headers["www-authenticate"] == 'Bearer realm="pacsight"'
-        assert answer.json()["detail"] == "the token is not accepted"
-        refused = UserAuthenticated(user="", address="127.0.0.1", accepted=False)
-        assert site.told == [refused]
+    shut.told.clear()
+    raw = header.encode("latin-1")
+    answer = shut.ask("GET", "/api/studies", headers={"authorization": raw})
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == 'Bearer realm="pacsight"'
+    assert answer.json()["detail"] == "the token is not accepted"
+    refused = UserAuthenticated(user="", address="127.0.0.1", accepted=False)
+    assert shut.told == [refused]
 
 
 def test_the_scheme_is_read_as_http_reads_it(shut: Website) -> None:
@@ -166,26 +182,61 @@ def test_one_token_may_have_several_roles(tmp_path: Path) -> None:
         assert site.ask("GET", "/api/studies", "pacsight_both").status_code == 200
 
 
+def test_signed_tokens_come_in_beside_the_services(tmp_path: Path) -> None:
+    """An issuer's users and services' tokens; while the issuer is away, 503 for the one."""
+    key = Key.made("k1")
+    with (
+        local_issuer(key) as issuer,
+        website(
+            tmp_path,
+            service_tokens=SERVICE_TOKENS,
+            issuer=SignedTokens(issuer.issuer()),
+        ) as site,
+    ):
+        issuer.broken = True
+        away = site.ask("GET", "/api/studies", issuer.token(key))
+        assert (away.status_code, away.headers["retry-after"]) == (503, "10")
+        assert site.ask("GET", "/api/studies", TOKENS[Role.VIEW]).status_code == 200
+    with (
+        local_issuer(key) as issuer,
+        website(tmp_path / "2", issuer=SignedTokens(issuer.issuer())) as site,
+    ):
+        assert site.ask("GET", "/api/studies").status_code == 401
+        assert site.ask("GET", "/api/studies", issuer.token(key)).status_code == 200
+        assert site.ask("GET", "/api/settings", issuer.token(key)).status_code == 403
+        forged = issuer.token(Key.made("k1"))
+        assert site.ask("GET", "/api/studies", forged).status_code == 401
+        assert [type(event).__name__ for event in site.told] == [
+            "UserAuthenticated",
+            "SecurityAlert",
+            "UserAuthenticated",
+        ]
+
+
 # ── open on this machine alone ──────────────────────────────────────────────
 
 
-def test_without_tokens_everything_is_open_to_this_machine(tmp_path: Path) -> None:
-    """The laptop: no settings, no token."""
-    with website(tmp_path) as site:
-        assert store(site).status_code == 200
-        assert site.ask("GET", "/api/studies").status_code == 200
-        assert site.ask("GET", "/api/settings").status_code == 200
-        assert site.told == []
+def test_without_tokens_everything_is_open_to_this_machine(laptop: Website) -> None:
+    """No settings, no token."""
+    assert store(laptop).status_code == 200
+    assert laptop.ask("GET", "/api/studies").status_code == 200
+    assert laptop.ask("GET", "/api/settings").status_code == 200
+    (told,) = laptop.told
+    assert isinstance(told, InstancesReceived)
+    assert told.user == ""
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:80", ""])
-def test_an_open_door_answers_as_localhost_alone(tmp_path: Path, host: str) -> None:
+def test_an_open_door_answers_as_localhost_alone(laptop: Website, host: str) -> None:
     """A name of somebody else that leads to this machine (DNS rebinding) gets nothing."""
-    with website(tmp_path) as site:
-        answer = site.ask("GET", "/api/studies", headers={"host": host})
-        assert answer.status_code in {400, 421}
-        assert site.ask("GET", "/health", headers={"host": "[::1]:80"}).is_success
-    with website(tmp_path / "2", served=Served(any_host=True)) as site:
+    answer = laptop.ask("GET", "/api/studies", headers={"host": host})
+    assert answer.status_code in {400, 421}
+    assert laptop.ask("GET", "/health", headers={"host": "[::1]:80"}).is_success
+
+
+def test_an_explicit_word_lets_other_names_in(tmp_path: Path) -> None:
+    """``http.insecure`` opens the door under whatever name."""
+    with website(tmp_path, any_host=True) as site:
         answer = site.ask("GET", "/api/studies", headers={"host": "node.example"})
         assert answer.status_code == 200
 
@@ -200,15 +251,13 @@ def test_an_open_door_answers_as_localhost_alone(tmp_path: Path, host: str) -> N
     ],
 )
 def test_no_other_site_can_ask_in_a_browser(
-    tmp_path: Path, headers: dict[str, str]
+    laptop: Website, headers: dict[str, str]
 ) -> None:
     """What changes something is refused in the name of another site's page."""
-    with website(tmp_path) as site:
-        record(site.ledger, received())
-        path = f"/api/studies/{study_uid()}/complete"
-        assert site.ask("POST", path, headers=headers).status_code == 403
-        own = {"origin": site.url, "sec-fetch-site": "same-origin"}
-        assert site.ask("POST", path, headers=own).status_code == 200
+    path = f"/api/studies/{study_uid()}/complete"
+    assert laptop.ask("POST", path, headers=headers).status_code == 403
+    own = {"origin": laptop.url, "sec-fetch-site": "same-origin"}
+    assert laptop.ask("POST", path, headers=own).status_code == 200
 
 
 # ── how often ───────────────────────────────────────────────────────────────
@@ -265,6 +314,64 @@ def test_nobody_can_pretend_to_come_from_elsewhere(tmp_path: Path) -> None:
         (told,) = site.told
         assert isinstance(told, UserAuthenticated)
         assert told.address == "127.0.0.1"
+
+
+def test_a_proxy_that_is_named_is_believed(tmp_path: Path) -> None:
+    """It tells who asks and that they came by TLS: for the trail, cookies and browsers."""
+    told = {"x-forwarded-for": "10.9.8.7", "x-forwarded-proto": "https"}
+    proxies = ("127.0.0.1",)
+    with website(
+        tmp_path, service_tokens=SERVICE_TOKENS, trusted_proxies=proxies
+    ) as site:
+        data = {"token": TOKENS[Role.VIEW]}
+        answer = site.ask("POST", "/login", data=data, headers=told)
+        assert answer.headers["set-cookie"].startswith("__Host-pacsight=")
+        assert "strict-transport-security" in answer.headers
+        seen = UserAuthenticated(user="view", address="10.9.8.7", accepted=True)
+        assert site.told == [seen]
+
+
+def test_the_settings_make_it_so(tmp_path: Path, authority: Authority) -> None:
+    """From the file to the wire: TLS, a token with its role, its limit, all of it."""
+    own = authority.certify("node")
+    lines = [
+        f'data_dir = "{tmp_path}"',
+        "[http]\nport = 0\nrequests_per_minute = 3",
+        f'[http.tls]\ncertificate = "{own.path}"\nkey = "{own.key}"',
+        f'[[http.tokens]]\nname = "w"\nsha256 = "{digest_of("pacsight_w")}"',
+        'roles = ["administer"]',
+    ]
+    (tmp_path / "pacsight.toml").write_text("\n".join(lines))
+    settings = load_settings(tmp_path / "pacsight.toml", {})
+    home = house(tmp_path)
+    ledger = empty_ledger(tmp_path)
+    server = http_server(settings, home.intake, ledger, lambda _: None)
+    trusting = ssl.create_default_context(cafile=authority.own.path)
+    with running(server):
+        url = f"https://127.0.0.1:{server.port}"
+        site = Website(url=url, ledger=ledger, home=home)
+        assert site.ask("GET", "/api/studies", verify=trusting).status_code == 401
+        answers = [
+            site.ask("GET", "/api/settings", "pacsight_w", verify=trusting)
+            for _ in range(4)
+        ]
+        assert [one.status_code for one in answers] == [200, 200, 200, 429]
+        assert answers[0].json()["http"]["tls"]["certificate"] == str(own.path)
+    ledger.close()
+
+
+def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    """When the node starts: which setting, and why."""
+    text = f'[http.tls]\ncertificate = "{tmp_path}/gone.pem"'
+    (tmp_path / "pacsight.toml").write_text(text)
+    settings = load_settings(tmp_path / "pacsight.toml", {})
+    home = house(tmp_path)
+    ledger = empty_ledger(tmp_path)
+    with pytest.raises(
+        SettingsError, match=r"http\.tls\.certificate: there is no file"
+    ):
+        http_server(settings, home.intake, ledger, lambda _: None)
+    ledger.close()
 
 
 # ── TLS, and what browsers are told ─────────────────────────────────────────
