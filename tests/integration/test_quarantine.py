@@ -167,5 +167,8 @@ def test_it_is_let_out_and_read_again(ledger: Ledger) -> None:
 
 def test_only_what_is_in_quarantine_can_be_let_out(ledger: Ledger) -> None:
     """One sentence says so."""
-    with ledger.write() as tx, pytest.raises(NotQuarantinedError, match="is in quarantine"):
+    with (
+        ledger.write() as tx,
+        pytest.raises(NotQuarantinedError, match="is in quarantine"),
+    ):
         release(tx, SopInstanceUid("2.25.1"), now=T0)
