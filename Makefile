@@ -10,8 +10,10 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 # How many processes share the tests. A file's tests stay together: so do its services.
 JOBS ?= 2
-# How many results `make test-delivery` delivers, and the seed of its storm; empty: another one each time.
+# How many results `make test-delivery` delivers, and how many studies `make chaos` sends.
 RESULTS ?= 1000
+STUDIES ?= 10000
+# The seed of either; empty: another one each time.
 SEED ?=
 # How many inputs `make fuzz` tries.
 CASES ?= 1000000
@@ -24,7 +26,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 export PYTHON
 
-.PHONY: help sandbox test test-full test-research conformance test-delivery test-viewer fuzz bench bench-model evaluate-demo \
+.PHONY: help sandbox test test-full test-research conformance test-delivery test-viewer chaos fuzz bench bench-model evaluate-demo \
   lint format lock sbom licences audit clean setup system-sandbox system-test system-conformance system-viewer torch
 .NOTPARALLEL:
 
@@ -56,6 +58,9 @@ test-viewer: system-viewer setup .venv/.viewer ## what a radiologist sees of the
 
 test-delivery: system-test setup ## 1,000 results to Orthancs that stop, refuse and lose, over a bad network; some 8 minutes, 15 GB of disk
 	@$(BIN)/python tests/delivery/storm.py --results $(RESULTS) $(if $(SEED),--seed $(SEED))
+
+chaos: system-test setup ## 10,000 studies while everything is killed, filled, frozen; some 50 minutes, 4 GB of disk
+	@$(BIN)/python tests/chaos/chaos.py --studies $(STUDIES) $(if $(SEED),--seed $(SEED))
 
 fuzz: setup ## a million inputs that nobody would send, to all that reads from outside: CASES=, SEED=
 	@$(BIN)/python tests/fuzz/fuzz.py --cases $(CASES) $(if $(SEED),--seed $(SEED))

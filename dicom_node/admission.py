@@ -207,6 +207,7 @@ class Admission:
             head, sop_class_uid, frames, creator_uid=first("InstanceCreatorUID")
         )
         is_image = analysis is Analysis.IMAGE
+        patient_id = "\\".join(values.get("PatientID", ()))
         return Header(
             study_uid=StudyUid(_uid(first("StudyInstanceUID"), "Study UID")),
             series_uid=SeriesUid(_uid(first("SeriesInstanceUID"), "Series UID")),
@@ -216,9 +217,9 @@ class Admission:
             sop_class_uid=SopClassUid(sop_class_uid),
             transfer_syntax_uid=head.transfer_syntax_uid,
             patient=patient_digest(
-                "\\".join(values.get("PatientID", ())),
-                "\\".join(values.get("IssuerOfPatientID", ())),
+                patient_id, "\\".join(values.get("IssuerOfPatientID", ()))
             ),
+            patient_id=patient_id,
             attributes=study_attributes_digest(values),
             exam=exam_of(values, head),
             frames=frames if is_image else 0,

@@ -7,22 +7,28 @@ sending, and a slow destination delays no other.
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
 from dicom_node.deliver import Destination
+from dicom_node.domain import Note
 from dicom_node.ledger import Ledger, LedgerBusyError, outbox
 from dicom_node.ledger.outbox import DueDelivery
 from dicom_node.objects import ObjectStore
-from dicom_node.outgoing import Outgoing
+from dicom_node.outgoing import Outcome, Outgoing
 from dicom_node.peers import Peer
 from dicom_node.settling import Settling, random_jitter
+from dicom_node.shipment import told
 from dicom_node.verification import Patience
 
 IDLE_S = 1.0
 ASKED_AT_ONCE = 256
 """Most objects that are asked for over one association or session."""
+
+HELD = timedelta(seconds=15)
+"""What one node sends or asks for, another that shares the ledger leaves alone for so
+long. If that takes longer, or the node dies, it is sent twice: the same object."""
 
 log = structlog.get_logger(__name__)
 
@@ -71,6 +77,8 @@ class Drain:
         Objects sent in one association or request.
     patience
         How long to wait for the destination to have what it says it stored.
+    note
+        Takes what the audit trail is told.
     """
 
     def __init__(  # noqa: PLR0913 - what a destination's deliveries depend on
@@ -83,11 +91,13 @@ class Drain:
         batch_size: int,
         clock: Callable[[], datetime],
         patience: Patience | None = None,
+        note: Note = lambda _: None,
     ) -> None:
         self.peer = peer
         self._destination = destination
         self._ledger = ledger
         self._objects = objects
+        self._note = note
         self._batch_size = batch_size
         self._clock = clock
         self.settling = Settling(
@@ -122,11 +132,9 @@ class Drain:
         now = self._clock()
         with self._ledger.read() as tx:
             due = outbox.due(tx, self.peer.name, now=now, limit=self._batch_size)
-        by_key = {one.delivery: one for one in due}
-        for outcome in self._destination.deliver(self._outgoing(due)) if due else ():
-            with self._ledger.write() as tx:
-                self.settling.attempted(tx, by_key[outcome.delivery], outcome)
+        due = self._hold(due, now)
         if due:
+            self._send(due)
             self._asking.wake.set()
         return len(due)
 
@@ -135,11 +143,32 @@ class Drain:
         now = self._clock()
         with self._ledger.read() as tx:
             due = outbox.unverified(tx, self.peer.name, now=now, limit=ASKED_AT_ONCE)
+        due = self._hold(due, now)
         by_key = {one.delivery: one for one in due}
         for finding in self._destination.verify(self._outgoing(due)) if due else ():
             with self._ledger.write() as tx:
                 self.settling.asked(tx, by_key[finding.delivery], finding)
         return len(due)
+
+    def _hold(self, due: Sequence[DueDelivery], now: datetime) -> list[DueDelivery]:
+        """Return what no other node has in hand."""
+        if not due:
+            return []
+        with self._ledger.write() as tx:
+            return outbox.hold(tx, due, now=now, until=now + HELD)
+
+    def _send(self, due: Sequence[DueDelivery]) -> None:
+        by_key = {one.delivery: one for one in due}
+        objects = {one.delivery: one for one in self._outgoing(due)}
+        tried: list[tuple[Outgoing, Outcome]] = []
+        try:
+            for outcome in self._destination.deliver(list(objects.values())):
+                with self._ledger.write() as tx:
+                    self.settling.attempted(tx, by_key[outcome.delivery], outcome)
+                tried.append((objects[outcome.delivery], outcome))
+        finally:
+            for event in told(self.peer, tried):
+                self._note(event)
 
     def _outgoing(self, due: Sequence[DueDelivery]) -> list[Outgoing]:
         return [

@@ -14,7 +14,13 @@ import structlog
 
 from dicom_node.batching import BatchLimits, form_batches
 from dicom_node.dispatch import BrokerDownError, Dispatcher
-from dicom_node.domain import PackCard, PendingFrame, Priority, StudyUid
+from dicom_node.domain import (
+    ALWAYS_COMPOSED,
+    PackCard,
+    PendingFrame,
+    Priority,
+    StudyUid,
+)
 from dicom_node.ledger import (
     Ledger,
     LedgerBusyError,
@@ -50,6 +56,8 @@ class Pace:
         How often work is begun before it is given up.
     redispatch_s
         How long a message may lie on the queue before it is sent again.
+    taken_s
+        The same where nothing lies on the queue: a worker took it, and died since.
     messages
         Most messages of a kind that one tick sends, so that what is urgent never
         waits for a long one to end.
@@ -60,6 +68,7 @@ class Pace:
     revision_interval_s: float
     attempts: int = 5
     redispatch_s: float = 30.0
+    taken_s: float = 5.0
     messages: int = 100
 
 
@@ -125,7 +134,9 @@ class Handover:
     ) -> str:
         interval = timedelta(seconds=self.pace.revision_interval_s)
         last = one.last_revision_at
-        if last is not None and now - last < interval and not one.asked:
+        # a revision of a later hour is of a clock that was set back since
+        recent = last is not None and timedelta(0) <= now - last < interval
+        if recent and not one.asked:
             return ""
         signals = Signals(
             first_at=one.waiting_since,
@@ -143,6 +154,8 @@ class Handover:
         if motion.arrived_since(tx, one):
             return None
         if revisions.has_images(tx, one.key):
+            if gone := motion.missing_images(tx, one.key):
+                why = f"{why}; {gone}"
             return happen(tx, one.key, Event.COMPLETE, detail=why, at=now)
         detail = "there is no image in it"
         return happen(tx, one.key, Event.NOTHING, detail=detail, at=now)
@@ -161,7 +174,8 @@ class Handover:
             return None  # a pack that is new here needs other embeddings
         outbox.address(tx, key, self.addresses, now=now)
         former = motion.revision_of(tx, key)
-        objects = {kind for to in self.addresses for kind in to.objects}
+        wanted = {kind for to in self.addresses for kind in to.objects}
+        objects = wanted or ALWAYS_COMPOSED  # nobody to ask: who looks, looks for both
         number = revisions.open_revision(tx, key, self.packs, objects=objects, now=now)
         if not revisions.has_jobs(tx, key):
             detail = "the rules keep every pack from it"
@@ -230,18 +244,35 @@ class Handover:
 
     def _dispatch(self, now: datetime) -> None:
         try:
-            self._dispatch_table(BATCHES, self.dispatcher.embed_batch, now)
-            self._dispatch_table(JOBS, self.dispatcher.conclude_study, now)
+            held = self.dispatcher.holding()
+            if held.forgot:
+                self._dispatch_anew()
+            patience_s = self.pace.redispatch_s if held.waits else self.pace.taken_s
+            send = self.dispatcher
+            self._dispatch_table(BATCHES, send.embed_batch, now, patience_s)
+            self._dispatch_table(JOBS, send.conclude_study, now, patience_s)
         except BrokerDownError as error:
             log.warning("broker_down", error=str(error))
 
+    def _dispatch_anew(self) -> None:
+        """Let all that the broker lost be sent again; mark the broker after that."""
+        with self.ledger.write() as tx:
+            count = sum(leases.forget_dispatch(tx, table) for table in (BATCHES, JOBS))
+        self.dispatcher.mark()
+        if count:
+            log.warning("broker_emptied", unfinished=count)
+
     def _dispatch_table(
-        self, table: WorkTable, send: Callable[[int, Priority], None], now: datetime
+        self,
+        table: WorkTable,
+        send: Callable[[int, Priority], None],
+        now: datetime,
+        patience_s: float,
     ) -> None:
-        pace = self.pace
+        limit = self.pace.messages
         with self.ledger.read() as tx:
             waiting = leases.undispatched(
-                tx, table, now=now, patience_s=pace.redispatch_s, limit=pace.messages
+                tx, table, now=now, patience_s=patience_s, limit=limit
             )
         sent: list[Waiting] = []
         try:

@@ -16,15 +16,29 @@ from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import Protocol
 
+import structlog
+
 from dicom_node.admission import Admission, Expected, RejectedInstance
-from dicom_node.domain import Header, Origin, Received, Refusal, Sha256, StudyUid
+from dicom_node.domain import (
+    Header,
+    Note,
+    Origin,
+    Priority,
+    Received,
+    Refusal,
+    Sha256,
+    StudyUid,
+)
 from dicom_node.errors import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, Rejected
 from dicom_node.matching import PackRule, PriorityRule
 from dicom_node.part10 import BUFFER, read_head
 from dicom_node.spool import Spool
+from dicom_node.tally import ReceivedTally
 
 CHUNK = 1 << 20
 """So much is read at once for the digest: most images in one go."""
+log = structlog.get_logger(__name__)
+
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE})
 
 
@@ -55,6 +69,8 @@ class Intake:
         Which packs look at which instances.
     clock
         Gives the time, UTC.
+    note
+        Takes what the audit trail is told.
     """
 
     def __init__(
@@ -65,13 +81,16 @@ class Intake:
         rules: Sequence[PriorityRule],
         clock: Callable[[], datetime],
         pack_rules: Sequence[PackRule] = (),
+        note: Note = lambda _: None,
     ) -> None:
         self.spool = spool
         self._recorder = recorder
         self._admission = Admission(rules, pack_rules)
         self._clock = clock
         self._lock = threading.Lock()
+        self._short_of = ""
         self._sessions: dict[object, StudyUid | None] = {}
+        self.tally = ReceivedTally(note, clock)
 
     def take(
         self,
@@ -101,11 +120,12 @@ class Intake:
             With the status for its sender.
         """
         try:
-            self.spool.room()
+            self.spool.room(urgent=True)
             with self.spool.securing(temporary, origin):
                 header, sha256, size = self._examine(
                     temporary, origin, expected=expected, study_uid=study_uid
                 )
+                self.spool.room(urgent=header.priority is Priority.STAT)
             self._touch(session, header.study_uid)
             received = Received(
                 header=header,
@@ -124,6 +144,8 @@ class Intake:
             if error.errno not in _NO_ROOM:
                 raise
             raise Rejected("no room in the spool", status=OUT_OF_RESOURCES) from error
+        self._taken()
+        self.tally.add(session, header, origin)
         return received
 
     def take_again(self, path: str) -> Received:
@@ -148,10 +170,12 @@ class Intake:
             at=datetime.fromtimestamp(file.stat().st_mtime, UTC),
         )
         self._recorder.record(received)
+        self.tally.add(self, header, origin)
         return received
 
-    def opened(self, session: object) -> None:
-        """Note that an association or a request has begun."""
+    def opened(self, session: object, *, user: str = "") -> None:
+        """Note that an association or a request has begun, and who authenticated."""
+        self.tally.opened(session, user)
         with self._lock:
             self._sessions[session] = None
 
@@ -159,6 +183,7 @@ class Intake:
         """Note that it has ended, in whatever way."""
         with self._lock:
             self._sessions.pop(session, None)
+        self.tally.closed(session)
 
     def open_studies(self) -> frozenset[StudyUid]:
         """Return the studies that are just coming in.
@@ -200,6 +225,8 @@ class Intake:
         expected: Expected | None,
     ) -> None:
         temporary.unlink(missing_ok=True)
+        if rejected.status == OUT_OF_RESOURCES and not self._begins(rejected.comment):
+            return
         uid = expected.sop_instance_uid if expected else ""
         if isinstance(rejected, RejectedInstance):
             uid = rejected.sop_instance_uid
@@ -211,6 +238,24 @@ class Intake:
             sop_instance_uid=uid,
         )
         self._recorder.refuse(refusal)
+
+    def _begins(self, why: str) -> bool:
+        """Note that there is no room; False if that was noted before.
+
+        A full disk shall not be filled with lines about each instance.
+        """
+        with self._lock:
+            former, self._short_of = self._short_of, why
+        if former != why:
+            log.warning("refusing", reason=why)
+        return former != why
+
+    def _taken(self) -> None:
+        """Note that there is room, where there was none before."""
+        if self._short_of:
+            with self._lock:
+                former, self._short_of = self._short_of, ""
+            log.info("taking_in_again", reason=former)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

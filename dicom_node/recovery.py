@@ -4,7 +4,8 @@ The spool is the truth about what was received. The scan runs before the front
 doors open.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from itertools import islice
 from pathlib import Path
 
 import structlog
@@ -13,12 +14,15 @@ from dicom_node.errors import OUT_OF_RESOURCES, Rejected
 from dicom_node.intake import Intake
 from dicom_node.spool import Spool
 
+LOOKED_UP_AT_ONCE = 500
+"""Paths: the ledger is asked for many in one query."""
+
 log = structlog.get_logger(__name__)
 
 
 def recover(
     spool: Spool,
-    known: Callable[[str], bool],
+    known: Callable[[Sequence[str]], Collection[str]],
     intake: Intake,
     *,
     catch_up: Callable[[], None],
@@ -28,16 +32,17 @@ def recover(
     Parameters
     ----------
     known
-        Tells whether the file at a path, relative to the spool's root, is in
-        the ledger.
+        Returns which of the files at these paths, relative to the spool's root,
+        are in the ledger.
     catch_up
         Waits until the ledger has all that it was given.
     """
     count = 0
-    for path in spool.files():
-        if known(path):
-            continue
-        count += _take_again(path, intake, catch_up)
+    files = spool.files()
+    while paths := list(islice(files, LOOKED_UP_AT_ONCE)):
+        there = known(paths)
+        for path in (path for path in paths if path not in there):
+            count += _take_again(path, intake, catch_up)
     return count
 
 

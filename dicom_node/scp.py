@@ -5,14 +5,16 @@ data set into the spool's folder as it comes; the intake does the rest before th
 answer. Destinations call here, too, to report on storage commitment (PS3.4 J.3.3).
 Nothing is known here of rules, ledger or pixels.
 
-pynetdicom keeps some of its settings in the process: one process has one SCP.
+pynetdicom keeps some of its settings in the process: one process has one SCP, which
+may listen on two ports, a plain one and one for TLS.
 """
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from ssl import SSLContext
 from typing import cast
 
 import structlog
@@ -23,15 +25,28 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
-from pynetdicom.transport import ThreadedAssociationServer
 
 from dicom_node import commitment
 from dicom_node.admission import Expected
+from dicom_node.callers import Identity
 from dicom_node.commitment import Report, ReportError
 from dicom_node.domain import FrontDoor, Origin
+from dicom_node.domain.audited import Alarm, Note, SecurityAlert
 from dicom_node.errors import Rejected
 from dicom_node.guarded import guard, weigh
 from dicom_node.intake import Intake
+from dicom_node.listening import (
+    WAITING_PER_ASSOCIATION,
+    AssociationDoor,
+    Doorstep,
+    certificate_of,
+    open_door,
+)
+from dicom_node.query import STUDY_ROOT_FIND
+from dicom_node.slots import Slots
+from dicom_node.slowness import Slowness
+from dicom_node.spool import FLOODED
+from dicom_node.tls import ServerTls, server_context
 
 SUCCESS = 0x0000
 PROCESSING_FAILURE = 0x0110
@@ -40,6 +55,8 @@ NOT_AUTHORIZED = 0x0124
 
 PERMANENT, SERVICE_USER = 0x01, 0x01
 CALLING_AET_UNKNOWN, CALLED_AET_UNKNOWN = 0x03, 0x07
+TRANSIENT, SERVICE_PROVIDER = 0x02, 0x03
+CONGESTION, LIMIT_EXCEEDED = 0x01, 0x02
 """Result, source and diagnostics of A-ASSOCIATE-RJ (PS3.8 Table 9-21)."""
 
 PREFERRED = (
@@ -71,7 +88,10 @@ class Listener:
     Parameters
     ----------
     port
-        0 takes a free one.
+        0 takes a free one; None: no plain associations.
+    tls
+        How associations over TLS are protected; None: there are none. Its host and
+        port are `tls_host` and `tls_port`.
     called_aets
         The node's titles; empty for any.
     callers
@@ -80,17 +100,35 @@ class Listener:
     reporters
         Who may report on storage commitment, and nothing else unless among those
         who may send: the titles that each AE title may call.
+    askers
+        Who may ask what the node has: the titles that each may call, empty for all.
+    identities
+        What callers with these titles have to have, too.
+    stat_associations
+        How many more are served at once of those that are urgent.
+    is_urgent
+        Tells of a calling and a called title whether what comes is urgent.
+    min_bytes_per_s
+        What a sender has to send, once `acse_timeout_s` have passed.
     grace_s
         How long `StorageScp.stop` waits for associations to end by themselves.
     """
 
     host: str = "127.0.0.1"
-    port: int = 0
+    port: int | None = 0
+    tls: ServerTls | None = None
+    tls_host: str = "127.0.0.1"
+    tls_port: int = 0
     aet: str = "PACSIGHT"
     called_aets: frozenset[str] = frozenset()
     callers: Mapping[str, frozenset[str]] | None = None
     reporters: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    askers: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    identities: Mapping[str, tuple[Identity, ...]] = field(default_factory=dict)
     max_associations: int = 32
+    stat_associations: int = 4
+    is_urgent: Callable[[str, str], bool] = lambda _calling, _called: False
+    min_bytes_per_s: float = 1000.0
     max_pdu_bytes: int = 256 * 1024
     acse_timeout_s: float = 30.0
     network_timeout_s: float = 60.0
@@ -98,15 +136,17 @@ class Listener:
 
     def titles_for(self, calling: str) -> frozenset[str]:
         """Return the titles that this caller may call; empty for any."""
-        to_report = self.reporters.get(calling, frozenset())
-        if self.callers is None or calling not in self.callers:
-            return to_report or self.called_aets
-        to_send = self.callers[calling] or self.called_aets
-        return to_send | to_report if to_send else to_send
+        granted = (self.callers or {}, self.askers, self.reporters)
+        found = [one[calling] or self.called_aets for one in granted if calling in one]
+        if not found:
+            return self.called_aets
+        return frozenset().union(*found) if all(found) else frozenset()
 
 
 Reported = Callable[[Report], bool]
 """Takes a report on storage commitment; returns whether its transaction is known."""
+Responds = Callable[[evt.Event], Iterator[tuple[int | Dataset, Dataset | None]]]
+"""Yields the responses to a C-FIND request."""
 
 
 @dataclass(slots=True)
@@ -117,64 +157,110 @@ class StorageScp:
     ----------
     reported
         Takes reports on storage commitment; None: they are not heard.
+    responds
+        Answers C-FIND; None: it is not offered.
     """
 
     listener: Listener
     intake: Intake
     reported: Reported | None = None
-    _server: ThreadedAssociationServer | None = field(default=None, init=False)
+    responds: Responds | None = None
+    note: Note = lambda _: None
+    _slots: Slots[Association] = field(init=False)
+    _plain: AssociationDoor | None = field(default=None, init=False)
+    _protected: AssociationDoor | None = field(default=None, init=False)
     _waiting: dict[Association, set[Path]] = field(default_factory=dict, init=False)
 
     def start(self) -> None:
         """Listen."""
         _config.LOG_HANDLER_LEVEL = "none"
-        _settle(receive_into=self.intake.spool.incoming())
         listener = self.listener
+        context = None if listener.tls is None else server_context(listener.tls)
+        _settle(receive_into=self.intake.spool.incoming())
         ae = AE(ae_title=listener.aet)
         ae.add_supported_context(Verification)
         if self.reported is not None:  # who reports is the SCP of it
             ae.add_supported_context(
                 commitment.PUSH_MODEL, scu_role=False, scp_role=True
             )
-        ae.maximum_associations = listener.max_associations
+        if self.responds is not None:
+            ae.add_supported_context(STUDY_ROOT_FIND)
+        # pynetdicom counts connections, also those that never ask for an association
+        ae.maximum_associations = self._crowd
+        self._slots = Slots(
+            listener.max_associations,
+            listener.stat_associations,
+            gone=lambda association: not association.is_alive(),
+        )
         ae.maximum_pdu_size = listener.max_pdu_bytes
         ae.acse_timeout = listener.acse_timeout_s
         ae.network_timeout = listener.network_timeout_s
-        self._server = ae.start_server(
-            (listener.host, listener.port),
-            block=False,
-            evt_handlers=[
-                (evt.EVT_CONN_OPEN, guard),
-                (evt.EVT_PDU_RECV, weigh),
-                (evt.EVT_DIMSE_RECV, self._arrived),
-                (evt.EVT_REQUESTED, self._requested),
-                (evt.EVT_ACCEPTED, self._accepted),
-                (evt.EVT_REJECTED, _rejected),
-                (evt.EVT_C_STORE, self._store),
-                (evt.EVT_N_EVENT_REPORT, self._event_reported),
-                (evt.EVT_RELEASED, self._closed),
-                (evt.EVT_ABORTED, self._closed),
-                (evt.EVT_CONN_CLOSE, self._disconnected),
-            ],
+        if listener.port is not None:
+            self._plain = self._open(ae, (listener.host, listener.port), None)
+        if context is not None:
+            address = (listener.tls_host, listener.tls_port)
+            self._protected = self._open(ae, address, context)
+
+    def _open(
+        self, ae: AE, address: tuple[str, int], context: SSLContext | None
+    ) -> AssociationDoor:
+        listener = self.listener
+        doorstep = Doorstep(
+            patience_s=listener.acse_timeout_s,
+            most=WAITING_PER_ASSOCIATION * listener.max_associations,
+            note=self.note,
+            crowd=self._crowd,
+            slowness=Slowness(
+                patience_s=listener.acse_timeout_s,
+                bytes_per_s=listener.min_bytes_per_s,
+            ),
         )
+        handlers = [
+            (evt.EVT_CONN_OPEN, guard),
+            (evt.EVT_PDU_RECV, weigh),
+            (evt.EVT_DIMSE_RECV, self._arrived),
+            (evt.EVT_REQUESTED, self._requested),
+            (evt.EVT_ACCEPTED, self._accepted),
+            (evt.EVT_REJECTED, _rejected),
+            (evt.EVT_C_STORE, self._store),
+            (evt.EVT_N_EVENT_REPORT, self._event_reported),
+            *([(evt.EVT_C_FIND, self.responds)] if self.responds else []),
+            (evt.EVT_RELEASED, self._closed),
+            (evt.EVT_ABORTED, self._closed),
+            (evt.EVT_CONN_CLOSE, self._disconnected),
+        ]
+        return open_door(ae, address, handlers, context=context, doorstep=doorstep)
+
+    @property
+    def _crowd(self) -> int:
+        """Return how many connections may wait for an answer or have an association."""
+        listener = self.listener
+        waiting = WAITING_PER_ASSOCIATION * listener.max_associations
+        return listener.max_associations + listener.stat_associations + waiting
 
     @property
     def port(self) -> int:
-        """Return the port that the node listens on, 0 if it does not."""
-        return self._server.server_address[1] if self._server else 0
+        """Return the port for plain associations, 0 if there is none."""
+        return self._plain.server_address[1] if self._plain else 0
+
+    @property
+    def tls_port(self) -> int:
+        """Return the port for associations over TLS, 0 if there is none."""
+        return self._protected.server_address[1] if self._protected else 0
 
     def stop(self) -> None:
         """Listen no more; associations may end by themselves, then are aborted."""
-        server, self._server = self._server, None
-        if server is None:
-            return
-        server.shutdown()
+        doors = [door for door in (self._plain, self._protected) if door is not None]
+        self._plain = self._protected = None
+        for door in doors:
+            door.shutdown()
         deadline = time.monotonic() + self.listener.grace_s
-        while server.active_associations and time.monotonic() < deadline:
+        while _open_on(doors) and time.monotonic() < deadline:
             time.sleep(0.05)
-        for association in server.active_associations:
+        for association in _open_on(doors):
             association.abort()
-        _settle(receive_into=None)
+        if doors:
+            _settle(receive_into=None)
 
     def _requested(self, event: evt.Event) -> None:
         """Refuse whom the node does not hear, else put syntaxes in our order."""
@@ -182,31 +268,70 @@ class StorageScp:
         if not isinstance(request, A_ASSOCIATE):
             return
         calling, called = request.calling_ae_title, request.called_ae_title
-        diagnostic = self._objection(calling, called)
+        diagnostic, reason = self._objection(calling, called, event.assoc)
         if diagnostic:
-            log.warning("association_rejected", **_titles(calling, called))
+            address = event.assoc.requestor.address
+            titles = _titles(calling, called)
+            log.warning(
+                "association_rejected", address=address, reason=reason, **titles
+            )
+            alarm = Alarm.NODE_AUTHENTICATION
+            self.note(
+                SecurityAlert(alarm=alarm, reason=reason, who=calling, address=address)
+            )
             event.assoc.acse.send_reject(PERMANENT, SERVICE_USER, diagnostic)
+            event.assoc.kill()
+            return
+        if refusal := self._congestion(event.assoc, calling, called):
+            event.assoc.acse.send_reject(TRANSIENT, SERVICE_PROVIDER, refusal)
             event.assoc.kill()
             return
         for context in request.presentation_context_definition_list:
             context.transfer_syntax.sort(key=_rank)  # pynetdicom accepts the first
 
-    def _objection(self, calling: str, called: str) -> int:
-        """Return why there is no association (PS3.8 Table 9-21), 0 if there is one."""
+    def _congestion(self, association: Association, calling: str, called: str) -> int:
+        """Return why there is no association for now (PS3.8 Table 9-21), else 0."""
+        listener = self.listener
+        urgent = listener.is_urgent(calling, called)
+        reason, diagnostic = "", 0
+        if self.intake.spool.is_flooded and not urgent:
+            reason, diagnostic = FLOODED, CONGESTION
+        elif not self._slots.enter(association, urgent=urgent):
+            most = listener.max_associations
+            reason, diagnostic = f"{most} associations are open", LIMIT_EXCEEDED
+        if reason:
+            address = association.requestor.address
+            titles = _titles(calling, called)
+            log.warning(
+                "association_rejected", address=address, reason=reason, **titles
+            )
+        return diagnostic
+
+    def _objection(
+        self, calling: str, called: str, association: Association
+    ) -> tuple[int, str]:
+        """Return why there is no association: PS3.8 Table 9-21, and in words."""
         listener = self.listener
         callable_aets = listener.called_aets
         if listener.callers is not None:
-            if calling not in {*listener.callers, *listener.reporters}:
-                return CALLING_AET_UNKNOWN
+            known = {*listener.callers, *listener.askers, *listener.reporters}
+            if calling not in known:
+                return CALLING_AET_UNKNOWN, "no peer that may call has this AE title"
             callable_aets = listener.titles_for(calling)
+        if needed := listener.identities.get(calling):
+            address, shown = association.requestor.address, certificate_of(association)
+            objections = [one.objection(address, shown) for one in needed]
+            if all(objections):
+                return CALLING_AET_UNKNOWN, objections[0]
         if callable_aets and called not in callable_aets:
-            return CALLED_AET_UNKNOWN
-        return 0
+            return CALLED_AET_UNKNOWN, "it calls a title that it may not call"
+        return 0, ""
 
     def _accepted(self, event: evt.Event) -> None:
         self.intake.opened(event.assoc)
 
     def _closed(self, event: evt.Event) -> None:
+        self._slots.leave(event.assoc)
         self.intake.closed(event.assoc)
 
     def _disconnected(self, event: evt.Event) -> None:
@@ -252,7 +377,16 @@ class StorageScp:
         origin = _origin(event.assoc)
         if not self._may_send(origin.calling_aet):
             event.dataset_path.unlink(missing_ok=True)
-            return _status(NOT_AUTHORIZED, "this peer has no right to send")
+            reason = "this peer has no right to send"
+            self.note(
+                SecurityAlert(
+                    alarm=Alarm.USE_OF_RESTRICTED_FUNCTION,
+                    reason=reason,
+                    who=origin.calling_aet,
+                    address=origin.address,
+                )
+            )
+            return _status(NOT_AUTHORIZED, reason)
         request = cast("C_STORE", event.request)
         expected = Expected(
             sop_class_uid=str(request.AffectedSOPClassUID),
@@ -287,6 +421,10 @@ def _settle(*, receive_into: Path | None) -> None:
     _config.STORE_RECV_CHUNKED_DATASET = receive_into is not None
     _config.UNRESTRICTED_STORAGE_SERVICE = receive_into is not None
     tempfile.tempdir = str(receive_into) if receive_into else None
+
+
+def _open_on(doors: Sequence[AssociationDoor]) -> list[Association]:
+    return [one for door in doors for one in door.active_associations]
 
 
 def _origin(association: Association) -> Origin:

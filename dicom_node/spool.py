@@ -4,21 +4,44 @@ PS3.10 files, content-addressed: ``ab/ab34…ef.dcm`` is named after the SHA-256
 its data set as received. Who sent it stands in the File Preamble, which PS3.10 7.1
 leaves to implementations, so that a file can be taken in again after a crash
 although the ledger never heard of it.
+
+Several nodes may share a spool. Each receives into a folder of its own, and holds a
+lock beside it (flock(2)) for as long as it lives: what a node left behind that is gone
+is cleared away by the next that starts, what another is just receiving is not touched.
 """
 
+import fcntl
 import os
+import shutil
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from datetime import datetime
 from pathlib import Path
 from tempfile import mkstemp
+from uuid import uuid4
 
 from dicom_node.domain import FrontDoor, Origin, Sha256
 from dicom_node.errors import OUT_OF_RESOURCES, Rejected
-from dicom_node.files import make_folder, sync_folder
+from dicom_node.files import (
+    adding,
+    make_folder,
+    remove_older,
+    sync_folder,
+    written_at,
+)
 
 INCOMING = "incoming"
 SUFFIX = ".dcm"
+LOCK = ".lock"
+FLOODED = "too much is coming in at once"
+RECOUNT_S = 600.0
+"""So often the spool's size is counted anew, where there is a limit to it."""
+SPARE = 0.05
+"""Part of the largest size that is kept for what is urgent."""
 WRITTEN_EARLY = 4 << 20
 """Bytes of a file that is surely still in memory when it is read back at once."""
 PREAMBLE = 128
@@ -28,12 +51,57 @@ _SEPARATOR = "\n"
 _FOLDERS = tuple(f"{number:02x}" for number in range(256))
 
 
+RESUME, URGENT = 1.1, 0.5
+"""What part of a limit counts once it was reached, and for what is urgent."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """What is free on the spool's disk."""
+    """What is free on the spool's disk, and what the spool has of it."""
 
     free_bytes: int
     free_inodes: int
+    used_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """When nothing more is taken in.
+
+    Parameters
+    ----------
+    min_free_bytes, min_free_inodes
+        What is left free.
+    max_bytes
+        What all kept files may have together; None for the whole disk.
+    max_incoming_bytes
+        What may be coming in at once; None for any.
+    beside
+        Further folders whose disks have to have that room.
+    """
+
+    min_free_bytes: int = 0
+    min_free_inodes: int = 0
+    max_bytes: int | None = None
+    max_incoming_bytes: int | None = None
+    beside: tuple[Path, ...] = ()
+
+    def lacking(self, room: Room, part: float) -> str:
+        """Return what there is too little of, in words; empty if there is enough.
+
+        Parameters
+        ----------
+        part
+            Of what is to be left free, so much counts.
+        """
+        if room.free_bytes < part * self.min_free_bytes:
+            return "no room left in the spool"
+        if room.free_inodes < part * self.min_free_inodes:
+            return "no inodes left in the spool"
+        if self.max_bytes is None:
+            return ""
+        spare = part * SPARE * self.max_bytes
+        return "" if room.used_bytes + spare <= self.max_bytes else "the spool is full"
 
 
 class Spool:
@@ -41,15 +109,19 @@ class Spool:
 
     Parameters
     ----------
-    min_free_bytes, min_free_inodes
-        Below this room nothing more is taken in.
+    limits
+        When nothing more is taken in.
     """
 
-    def __init__(
-        self, root: Path, *, min_free_bytes: int = 0, min_free_inodes: int = 0
-    ) -> None:
+    def __init__(self, root: Path, limits: Capacity | None = None) -> None:
         self._root = root
-        self._min = Room(free_bytes=min_free_bytes, free_inodes=min_free_inodes)
+        self._limits = limits or Capacity()
+        self._own = ""
+        self._held: int | None = None
+        self._lock = threading.Lock()
+        self._lacking = ""
+        self._used: int | None = None
+        self._counted_at = 0.0
 
     def open(self) -> None:
         """Make the folders, durably; drop what was not received to its end."""
@@ -57,12 +129,22 @@ class Spool:
         for name in (INCOMING, *_FOLDERS):
             (self._root / name).mkdir(exist_ok=True, mode=0o700)
         sync_folder(self._root)
-        for left in self.incoming().glob(f"*{SUFFIX}"):
-            left.unlink()  # never acknowledged: its sender still has it
+        self.close()
+        _clear(self._root / INCOMING)
+        while self._held is None:
+            self._own = uuid4().hex
+            self._held = _locked(self.incoming().with_suffix(LOCK))
+        self.incoming().mkdir(mode=0o700)
+
+    def close(self) -> None:
+        """Let the next node clear away what is just being received here."""
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
 
     def incoming(self) -> Path:
-        """Return the folder for files that are being received."""
-        return self._root / INCOMING
+        """Return this node's folder for files that are being received."""
+        return self._root / INCOMING / self._own
 
     def new_file(self) -> tuple[int, Path]:
         """Return an open, empty file among the incoming ones, and its path."""
@@ -100,7 +182,10 @@ class Spool:
         """
         relative = f"{sha256[:2]}/{sha256}{SUFFIX}"
         target = self._root / relative
-        temporary.replace(target)
+        grown = 0 if target.exists() else temporary.stat().st_size
+        with adding(target.parent):
+            temporary.replace(target)
+        self._count(grown)
         sync_folder(target.parent)
         return relative
 
@@ -108,36 +193,139 @@ class Spool:
         """Return where a kept file lies."""
         return self._root / relative
 
+    def written_at(self, relative: str) -> datetime | None:
+        """Return when a kept file was written, UTC; None if there is none."""
+        return written_at(self._root / relative)
+
+    def remove(self, relative: str, *, before: datetime) -> bool:
+        """Remove a kept file unless it came again since; return whether it is gone."""
+        path = self._root / relative
+        size = path.stat().st_size if path.exists() else 0
+        gone = remove_older(path, before)
+        self._count(-size if gone else 0)
+        return gone
+
     def origin(self, relative: str) -> Origin:
         """Return who sent a kept file, as far as the file says."""
         with self.path(relative).open("rb") as file:
             return _origin(file.read(PREAMBLE))
 
-    def room(self) -> Room:
-        """Return what is free.
+    def room(self, *, urgent: bool = False) -> None:
+        """Do nothing where there is room for another instance.
+
+        What is short has to be there again by a margin before more is taken in, so that
+        senders are not told yes and no in turns. What is urgent gets half of what is
+        kept free.
 
         Raises
         ------
         Rejected
-            0xA700 if it is less than what has to be left.
+            0xA700 if there is no room.
         """
-        disk = os.statvfs(self._root)
-        room = Room(
-            free_bytes=disk.f_bavail * disk.f_frsize,
+        found = self._found()
+        if urgent:
+            lacking = self._limits.lacking(found, URGENT)
+        else:
+            lacking = self._limits.lacking(found, RESUME if self._lacking else 1.0)
+            self._lacking = lacking
+        if lacking:
+            raise Rejected(lacking, status=OUT_OF_RESOURCES)
+
+    def more(self, *, urgent: bool = False) -> None:
+        """Do nothing where somebody may begin to send.
+
+        Raises
+        ------
+        Rejected
+            0xA700 if there is no room, or too much is coming in already.
+        """
+        self.room(urgent=urgent)
+        if self.is_flooded:
+            raise Rejected(FLOODED, status=OUT_OF_RESOURCES)
+
+    @property
+    def is_flooded(self) -> bool:
+        """Return whether as much is coming in at once as ever may."""
+        most = self._limits.max_incoming_bytes
+        if most is None:
+            return False
+        with os.scandir(self.incoming()) as entries:
+            return sum(_size(entry) for entry in entries) >= most
+
+    def _found(self) -> Room:
+        """Return what is free where it is least, and how full the spool is."""
+        disks = [os.statvfs(path) for path in (self._root, *self._limits.beside)]
+        return Room(
+            free_bytes=min(disk.f_bavail * disk.f_frsize for disk in disks),
             # file systems that make inodes as needed state none
-            free_inodes=disk.f_favail if disk.f_files else self._min.free_inodes,
+            free_inodes=min(
+                disk.f_favail if disk.f_files else sys.maxsize for disk in disks
+            ),
+            used_bytes=0 if self._limits.max_bytes is None else self._usage(),
         )
-        if room.free_bytes < self._min.free_bytes:
-            raise Rejected("no room left in the spool", status=OUT_OF_RESOURCES)
-        if room.free_inodes < self._min.free_inodes:
-            raise Rejected("no inodes left in the spool", status=OUT_OF_RESOURCES)
-        return room
+
+    def _usage(self) -> int:
+        """Return the bytes of all kept files; counted now and then, else kept up to date."""
+        with self._lock:
+            # others remove files, too: `pacsight purge`
+            if self._used is None or time.monotonic() - self._counted_at > RECOUNT_S:
+                self._counted_at = time.monotonic()
+                self._used = sum(
+                    _size(entry)
+                    for folder in _FOLDERS
+                    for entry in _entries(self._root / folder)
+                )
+            return self._used
+
+    def _count(self, size: int) -> None:
+        with self._lock:
+            if self._used is not None:
+                self._used += size
 
     def files(self) -> Iterator[str]:
         """Yield the path of every kept file."""
         for folder in _FOLDERS:
             with os.scandir(self._root / folder) as entries:
                 yield from (f"{folder}/{entry.name}" for entry in entries)
+
+
+def _clear(incoming: Path) -> None:
+    """Drop what nodes left that are gone: never acknowledged, its sender still has it."""
+    for left in incoming.glob(f"*{SUFFIX}"):
+        left.unlink(missing_ok=True)  # a former version received here
+    for path in incoming.glob(f"*{LOCK}"):
+        lock = _locked(path)
+        if lock is not None:
+            shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+            path.unlink()
+            os.close(lock)
+
+
+def _locked(path: Path) -> int | None:
+    """Return the file, open and locked; None where somebody holds it, or removed it."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    if os.fstat(handle).st_nlink == 0:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        yield from entries
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    """Return a file's bytes, 0 if it has gone meanwhile."""
+    try:
+        return entry.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _preamble(origin: Origin) -> bytes:

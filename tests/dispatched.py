@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from dicom_node.dispatch import BrokerDownError
+from dicom_node.dispatch import BrokerDownError, Holding
 from dicom_node.domain import Priority
 
 Kind = Literal["embed", "conclude"]
@@ -28,7 +28,19 @@ class RecordingDispatcher:
     """
 
     down: bool = False
+    forgot: bool = False
+    waits: bool = True
     messages: list[Message] = field(default_factory=list)
+
+    def holding(self) -> Holding:
+        """Return what the test says."""
+        if self.down:
+            raise BrokerDownError("the broker is not available")
+        return Holding(forgot=self.forgot, waits=self.waits)
+
+    def mark(self) -> None:
+        """Be known again."""
+        self.forgot = False
 
     def embed_batch(self, batch_id: int, priority: Priority) -> None:
         """Keep a message about a batch."""

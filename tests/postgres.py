@@ -7,6 +7,8 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -16,6 +18,8 @@ from typing import Self
 import psycopg
 import pytest
 from psycopg import sql
+
+from tests.running import descendants
 
 BINARIES = tuple(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))
 START_TIMEOUT_S = 30.0
@@ -45,9 +49,16 @@ def binaries() -> Path:
 
 @dataclass
 class Cluster:
-    """A running PostgreSQL; a context manager that leaves nothing behind."""
+    """A running PostgreSQL; a context manager that leaves nothing behind.
+
+    Parameters
+    ----------
+    settings
+        Its settings, by name, besides those that make haste.
+    """
 
     binaries: Path
+    settings: Mapping[str, str] = field(default_factory=dict)
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="pg")))
     _names: "count[int]" = field(default_factory=count)
     _process: subprocess.Popen[bytes] | None = None
@@ -60,10 +71,8 @@ class Cluster:
         made = self._start("initdb", *words, "--encoding=UTF8", "-D", str(self._data))
         if made.wait() != 0:
             pytest.fail(f"initdb failed:\n{self._said()}")
-        settings = {**HASTE, "unix_socket_directories": str(self.folder)}
-        options = [f"-c{name}={value}" for name, value in settings.items()]
-        self._process = self._start("postgres", "-D", str(self._data), *options)
-        self._await()
+        self.start()
+        self.await_start()
         return self
 
     def __exit__(
@@ -77,6 +86,26 @@ class Cluster:
             self._process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def start(self) -> None:
+        """Start it, with the data that it has; it does not wait until it answers."""
+        settings = {
+            **HASTE,
+            **self.settings,
+            "unix_socket_directories": str(self.folder),
+        }
+        options = [f"-c{name}={value}" for name, value in settings.items()]
+        self._process = self._start("postgres", "-D", str(self._data), *options)
+
+    def end(self, how: signal.Signals) -> None:
+        """End it: by SIGINT in order, its clients cut off; by SIGKILL all of it at once."""
+        assert self._process is not None
+        children = descendants(self._process.pid) if how is signal.SIGKILL else set()
+        self._process.send_signal(how)
+        for pid in children:
+            with suppress(ProcessLookupError):
+                os.kill(pid, how)
+        self._process.wait()
+
     def database(self, template: str = "template1") -> str:
         """Return the name of a new database, a copy of `template`."""
         name = f"test_{next(self._names)}"
@@ -86,6 +115,11 @@ class Cluster:
                 words.format(sql.Identifier(name), sql.Identifier(template))
             )
         return name
+
+    def run(self, statement: str) -> None:
+        """Run a statement as the superuser."""
+        with self._connected() as connection:
+            connection.execute(sql.SQL(statement))
 
     def drop(self, name: str) -> None:
         """Remove a database, whoever is still connected to it."""
@@ -124,10 +158,15 @@ class Cluster:
 
     def _connected(self) -> "psycopg.Connection[tuple[object, ...]]":
         return psycopg.connect(
-            host=str(self.folder), user="pacsight", dbname="postgres", autocommit=True
+            host=str(self.folder),
+            port=self.settings.get("port", "5432"),
+            user="pacsight",
+            dbname="postgres",
+            autocommit=True,
         )
 
-    def _await(self) -> None:
+    def await_start(self) -> None:
+        """Wait until it answers."""
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
             try:

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from dicom_node.config import Settings
 from dicom_node.deliver import destination
+from dicom_node.dispatch import Holding
 from dicom_node.domain import FrontDoor, Origin, Priority
 from dicom_node.drain import Drain
 from dicom_node.errors import Permanent, Rejected
@@ -103,6 +104,13 @@ class _Inline:
     def __init__(self, ready: Bench, show: Callable[[], None]) -> None:
         self._bench = ready
         self._show = show
+
+    def holding(self) -> Holding:
+        """Return that nothing is lost: nothing is ever kept."""
+        return Holding(forgot=False, waits=False)
+
+    def mark(self) -> None:
+        """Do nothing: it is not forgotten."""
 
     def embed_batch(self, batch_id: int, priority: Priority) -> None:
         """Embed the batch."""

@@ -1,11 +1,16 @@
 """Celery's tasks: thin skins over the pipeline. Names are wire protocol."""
 
+import time
+
 import structlog
 from celery import Celery
 
 from dicom_node.dispatch import CONCLUDE_STUDY, EMBED_BATCH
-from dicom_node.errors import PacsightError
+from dicom_node.errors import PacsightError, Transient
 from workers.pipeline import Bench, conclude_study, embed_batch
+
+PAUSE_S = 1.0
+"""After what may work later: it is given back, and handed out again at once."""
 
 log = structlog.get_logger(__name__)
 
@@ -23,6 +28,7 @@ def register(app: Celery, bench: Bench) -> None:
             embed_batch(batch_id, bench)
         except PacsightError as error:
             log.error("batch_failed", batch=batch_id, error=str(error))  # noqa: TRY400 - the message says it all
+            _pause_after(error)
 
     @app.task(name=CONCLUDE_STUDY)
     def _conclude_study(job_id: int) -> None:
@@ -30,3 +36,9 @@ def register(app: Celery, bench: Bench) -> None:
             conclude_study(job_id, bench)
         except PacsightError as error:
             log.error("job_failed", job=job_id, error=str(error))  # noqa: TRY400 - the message says it all
+            _pause_after(error)
+
+
+def _pause_after(error: PacsightError) -> None:
+    if isinstance(error, Transient):
+        time.sleep(PAUSE_S)

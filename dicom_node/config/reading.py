@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
+from dicom_node.access import ServiceToken
 from dicom_node.config.settings import NESTED, PREFIX, Settings, setting_names
 from dicom_node.config.tables import PackRuleTable, PriorityRuleTable
 from dicom_node.errors import SettingsError
@@ -145,6 +146,7 @@ def _known_beside(where: str) -> list[str]:
         "peers.retry": RetryPolicy.__dataclass_fields__,
         "peers.tls": Tls.__dataclass_fields__,
         "peers.credentials": Credentials.__dataclass_fields__,
+        "http.tokens": ServiceToken.__dataclass_fields__,
         "priority_rules": PriorityRuleTable.model_fields,
         "pack_rules": PackRuleTable.model_fields,
     }

@@ -1,8 +1,9 @@
 """Record what came in. One transaction takes many instances (group commit)."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
+from enum import StrEnum
 from itertools import groupby
 from typing import Any
 
@@ -46,6 +47,14 @@ UNCOMPRESSED = frozenset(
 _EVIDENCE = version.c.current & (version.c.analysis != Analysis.OWN)
 
 
+class Known(StrEnum):
+    """What the ledger says of a file of the spool that it knows."""
+
+    KEPT = "kept"
+    PURGED = "purged"
+    """It is not there any more, says the ledger."""
+
+
 class UnknownInstanceError(Permanent):
     """The study has no such instance among those that count."""
 
@@ -68,10 +77,13 @@ def record(
         _record_study(tx, group, encoders)
 
 
-def known(tx: Connection, path: str) -> bool:
-    """Return whether the spooled file at `path` is in the ledger."""
-    found = tx.execute(select(version.c.id).where(version.c.path == path))
-    return found.first() is not None
+def known(tx: Connection, paths: Collection[str]) -> dict[str, Known]:
+    """Return what the ledger says of the spooled files at these paths, if it knows them."""
+    query = select(version.c.path, version.c.purged_at).where(version.c.path.in_(paths))
+    return {
+        row.path: Known.KEPT if row.purged_at is None else Known.PURGED
+        for row in tx.execute(query)
+    }
 
 
 def _groups(received: Iterable[Received]) -> Iterator[list[Received]]:
@@ -108,6 +120,7 @@ def _record_study(
 ) -> None:
     row = _study_for_update(tx, group[0])
     former = _former_versions(tx, group)
+    _back(tx, group, former)
     changed = [r for r in group if not _known(r, former)]
     if not changed:
         return
@@ -158,6 +171,7 @@ def _former_versions(tx: Connection, group: list[Received]) -> Sequence[Any]:
         version.c.sha256,
         version.c.current,
         version.c.analysis,
+        version.c.purged_at,
     ).where(version.c.sop_instance_uid.in_(uids))
     return tx.execute(query).all()
 
@@ -166,6 +180,14 @@ def _same(received: Received, former: Sequence[Any]) -> Any:
     uid, digest = received.header.sop_instance_uid, received.sha256
     same = (f for f in former if (f.sop_instance_uid, f.sha256) == (uid, digest))
     return next(same, None)
+
+
+def _back(tx: Connection, group: list[Received], former: Sequence[Any]) -> None:
+    """Note that files which were purged have come again, whatever they change."""
+    same = [found for r in group if (found := _same(r, former)) is not None]
+    back = [found.id for found in same if found.purged_at is not None]
+    if back:
+        tx.execute(update(version).where(version.c.id.in_(back)).values(purged_at=None))
 
 
 def _known(received: Received, former: Sequence[Any]) -> bool:

@@ -1,7 +1,9 @@
 """Open the ledger's database: SQLite in WAL mode, or PostgreSQL by its URL."""
 
+import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
 
@@ -22,11 +24,19 @@ from dicom_node.files import make_folder
 
 BUSY_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 10
+SETTLE_S = 10.0
+LOOK_S = 0.1
+_DAMAGED = ("malformed", "not a database")
+_PASSING = (OperationalError, InterfaceError, sqlite3.OperationalError)
 MIGRATION_LOCK = 0x70616373
 
 
 class LedgerBusyError(Transient):
     """The database did not answer, or stayed locked; the work is tried again."""
+
+
+class LedgerDamagedError(Permanent):
+    """The database's file is broken; it can be rebuilt from spool and outbox."""
 
 
 class LedgerOutdatedError(Permanent):
@@ -58,6 +68,26 @@ class Ledger:
             yield tx
 
     @contextmanager
+    def remake(self) -> Iterator[Connection]:
+        """Run a transaction that may drop a table which others refer to.
+
+        SQLite copies a table to change it.
+        """
+        with _patiently(), self.engine.connect() as tx:
+            if tx.dialect.name != "sqlite":
+                with tx.begin():
+                    yield tx
+                return
+            raw = tx.connection
+            raw.execute("PRAGMA foreign_keys=OFF")  # nothing, once one has begun
+            try:
+                with tx.begin():
+                    tx.exec_driver_sql("BEGIN IMMEDIATE")
+                    yield tx
+            finally:
+                raw.execute("PRAGMA foreign_keys=ON")
+
+    @contextmanager
     def read(self) -> Iterator[Connection]:
         """Run a transaction that only reads, on one snapshot.
 
@@ -74,12 +104,30 @@ class Ledger:
                 tx.exec_driver_sql("BEGIN")
             yield tx
 
+    def settle(self) -> bool:
+        """Bring SQLite's write-ahead log into the database, and empty it.
+
+        What was deleted is in neither then. Returns False where somebody reads all
+        the time; on PostgreSQL there is nothing to do.
+        """
+        if self.engine.dialect.name != "sqlite":
+            return True
+        deadline = time.monotonic() + SETTLE_S
+        while True:
+            with self.engine.connect() as tx:
+                busy = tx.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar()
+            if not busy or time.monotonic() > deadline:
+                return not busy
+            time.sleep(0.1)
+
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
 
 
-def open_ledger(url: str, *, migrate: bool) -> Ledger:
+def open_ledger(
+    url: str, *, migrate: bool, patience_s: float | None = None, retry_s: float = 0.0
+) -> Ledger:
     """Return the ledger at `url`, its schema brought up to date or checked.
 
     Parameters
@@ -88,6 +136,12 @@ def open_ledger(url: str, *, migrate: bool) -> Ledger:
         ``sqlite:////path/ledger.sqlite`` or ``postgresql+psycopg://...``.
     migrate
         True for the node, which owns the schema; workers only check it.
+    patience_s
+        How long to wait for a connection, and for who writes; None for as long as
+        work can wait.
+    retry_s
+        How long to try again where the database does not answer: whatever starts a
+        machine starts everything at once.
 
     On SQLite, what a worker or a person writes is on the disk once it is committed: a
     result, a decision. What the node wrote last may be lost with the power, because it
@@ -100,7 +154,19 @@ def open_ledger(url: str, *, migrate: bool) -> Ledger:
     LedgerBusyError
         If the database cannot be reached.
     """
-    ledger = Ledger(_engine(url, synchronous="NORMAL" if migrate else "FULL"))
+    deadline = time.monotonic() + retry_s
+    while True:
+        try:
+            return _opened(url, migrate=migrate, patience_s=patience_s)
+        except LedgerBusyError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(LOOK_S)
+
+
+def _opened(url: str, *, migrate: bool, patience_s: float | None) -> Ledger:
+    synchronous = "NORMAL" if migrate else "FULL"
+    ledger = Ledger(_engine(url, synchronous=synchronous, patience_s=patience_s))
     try:
         if migrate:
             _migrate(ledger)
@@ -117,23 +183,44 @@ def _patiently() -> Iterator[None]:
     """Say of a database that does not answer that it may answer later."""
     try:
         yield
-    except (OperationalError, InterfaceError) as error:
-        raise LedgerBusyError(f"the ledger is not available: {error.orig}") from error
+    except (DatabaseError, InterfaceError, sqlite3.DatabaseError) as error:
+        said = str(getattr(error, "orig", error))
+        if any(words in said for words in _DAMAGED):
+            raise LedgerDamagedError(
+                f"the ledger is damaged ({said}): see docs/operate/lost-ledger.md"
+            ) from error
+        if not isinstance(error, _PASSING):
+            raise
+        raise LedgerBusyError(f"the ledger is not available: {said}") from error
     except PoolTimeoutError as error:
         raise LedgerBusyError("too much asks the ledger at once") from error
 
 
-def _engine(url: str, *, synchronous: str) -> Engine:
+def _check_references(tx: Connection) -> None:
+    """Raise where a row refers to one that is not there."""
+    lost = tx.exec_driver_sql("PRAGMA foreign_key_check").first()
+    if lost is not None:
+        raise Permanent(
+            f"the ledger is damaged: rows of {lost[0]} miss their {lost[2]}"
+        )
+
+
+def _engine(url: str, *, synchronous: str, patience_s: float | None) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        waiting = {"connect_timeout": CONNECT_TIMEOUT_S}
+        # libpq counts whole seconds, two at least
+        waiting = {"connect_timeout": max(2, int(patience_s or CONNECT_TIMEOUT_S))}
         return create_engine(parsed, pool_pre_ping=True, connect_args=waiting)
-    if parsed.database:
+    if parsed.database and parsed.database != ":memory:":
         make_folder(Path(parsed.database).parent)
+        _keep_private(Path(parsed.database))
     engine = create_engine(
         parsed,
         poolclass=QueuePool,
-        connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
+        connect_args={
+            "timeout": patience_s or BUSY_TIMEOUT_S,
+            "check_same_thread": False,
+        },
     )
 
     def connected(connection: Any, _record: object) -> None:
@@ -141,9 +228,17 @@ def _engine(url: str, *, synchronous: str) -> Engine:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={synchronous}")
         connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
 
     event.listen(engine, "connect", connected)
     return engine
+
+
+def _keep_private(database: Path) -> None:
+    """Let nobody else read the file; SQLite gives its companions the same mode."""
+    with suppress(PermissionError):  # another account's: it is not ours to change
+        database.touch(mode=0o600)
+        database.chmod(0o600)
 
 
 def _scripts() -> Config:
@@ -155,18 +250,23 @@ def _scripts() -> Config:
 
 def _migrate(ledger: Ledger) -> None:
     config = _scripts()
-    with ledger.write() as tx:
+    with ledger.remake() as tx:
         if tx.dialect.name == "postgresql":
             tx.execute(
                 text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK}
             )
         config.attributes["connection"] = tx
+        former = MigrationContext.configure(tx).get_current_revision()
         try:
             command.upgrade(config, "head")
         except CommandError as error:
             raise LedgerOutdatedError(
                 f"the ledger was made by a newer version: {error}"
             ) from error
+        if tx.dialect.name == "sqlite":
+            now = MigrationContext.configure(tx).get_current_revision()
+            if now != former:
+                _check_references(tx)
 
 
 def _check(ledger: Ledger) -> None:

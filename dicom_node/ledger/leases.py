@@ -141,6 +141,14 @@ def dispatched(
         )
 
 
+def forget_dispatch(tx: Connection, table: Table) -> int:
+    """Let all unfinished work count as not on the queue; return how much there is."""
+    unfinished = table.c.state.in_([READY, LEASED])
+    return tx.execute(
+        update(table).where(unfinished).values(dispatched_at=None)
+    ).rowcount
+
+
 def exhausted(
     tx: Connection, table: Table, *, now: datetime, attempts: int
 ) -> list[int]:

@@ -25,11 +25,12 @@ from dicom_node.domain import (
     StudyUid,
 )
 from dicom_node.ledger.rejections import recipients
-from dicom_node.ledger.sql import insert_ignore
+from dicom_node.ledger.sql import insert_ignore, locked
 from dicom_node.ledger.tables import (
     CANCELLED,
     DEAD,
     DELIVERED,
+    IN_MOTION,
     SENT,
     WAITING,
     artefact,
@@ -92,7 +93,11 @@ def address(
         select(artefact.c.id, artefact.c.kind)
         .join(job, job.c.id == artefact.c.job_id)
         .join(revision, revision.c.id == job.c.revision_id)
-        .where(revision.c.study_id == study_id, ~_of_another_patient(study_id))
+        .where(
+            revision.c.study_id == study_id,
+            ~_of_another_patient(study_id),
+            artefact.c.purged_at.is_(None),
+        )
         .order_by(artefact.c.id)
     )
     found = tx.execute(query).all()
@@ -133,6 +138,28 @@ def unverified(
 ) -> list[DueDelivery]:
     """Return what was sent there and is to be asked for now, urgent studies first."""
     return _due(tx, _deliveries(destination, SENT), now=now, limit=limit)
+
+
+def hold(
+    tx: Connection, due: Sequence[DueDelivery], *, now: datetime, until: datetime
+) -> list[DueDelivery]:
+    """Return those that are still due, and let nobody else see them before `until`.
+
+    Of two nodes that look at the same moment one gets each.
+    """
+    keys = [one.delivery for one in due]
+    taken = tx.execute(
+        update(delivery)
+        .where(
+            delivery.c.id.in_(keys),
+            delivery.c.next_at <= now,
+            delivery.c.state.in_(IN_MOTION),
+        )
+        .values(next_at=until)
+        .returning(delivery.c.id)
+    )
+    held = set(taken.scalars())
+    return [one for one in due if one.delivery in held]
 
 
 def in_transaction(tx: Connection, transaction_uid: str) -> list[DueDelivery] | None:
@@ -226,12 +253,18 @@ def resend(
 ) -> int:
     """Try again, at once, what waits or was given up; return how many objects.
 
+    What was purged cannot be sent.
+
     Parameters
     ----------
     delivered_too
         Also what the destinations had: they may have lost it since.
     """
-    right = artefacts_of(study_id).where(~not_to_be_sent(study_id))
+    # nothing of the study is purged before this is committed
+    tx.execute(locked(select(study.c.id).where(study.c.id == study_id)))
+    right = artefacts_of(study_id).where(
+        ~not_to_be_sent(study_id), artefact.c.purged_at.is_(None)
+    )
     states = [WAITING, DEAD, *([SENT, DELIVERED] if delivered_too else [])]
     return tx.execute(
         update(delivery)

@@ -36,11 +36,19 @@ PENDING = embedding.c.state == literal_column("'pending'")
 def pending_frames(
     tx: Connection, priority: Priority, *, limit: int
 ) -> list[PendingFrame]:
-    """Return frames of that priority that wait to be embedded, the oldest first."""
+    """Return frames of that priority that wait to be embedded, the oldest first.
+
+    Those of a file that was purged wait until it comes again.
+    """
     query = (
         select(embedding.c.id, embedding.c.encoder, embedding.c.alone)
         .join(version, version.c.id == embedding.c.version_id)
-        .where(PENDING, embedding.c.priority == priority, version.c.current)
+        .where(
+            PENDING,
+            embedding.c.priority == priority,
+            version.c.current,
+            version.c.purged_at.is_(None),
+        )
         .order_by(embedding.c.id)
         .limit(limit)
     )
@@ -186,6 +194,8 @@ def _note_unreadable(tx: Connection, frame: EmbeddedFrame, now: datetime) -> Non
         select(version.c.study_id, version.c.sop_instance_uid, embedding.c.frame)
         .join(embedding, embedding.c.version_id == version.c.id)
         .where(embedding.c.id == frame.embedding)
-    ).one()
+    ).first()
+    if row is None:
+        return  # its study was forgotten meanwhile
     detail = f"frame {row.frame + 1}: {frame.reason}"
     note(tx, now, "unreadable", detail, study_id=row.study_id, uid=row.sop_instance_uid)

@@ -34,9 +34,9 @@ from pynetdicom.sop_class import CTImageStorage, Verification  # type: ignore[at
 
 from dicom_node.commitment import INSTANCE, PUSH_MODEL
 from dicom_node.scp import Listener, StorageScp
-from dicom_node.stow import StowServer
+from dicom_node.web.server import HttpServer
 from tests.fuzz.mutators import EDGES, Dice, mutated
-from tests.fuzz.targets import FAULT_OF_OURS, Reader, UnfitError
+from tests.fuzz.targets import FAULT_OF_OURS, Reader, UnfitError, guarded_store
 from tests.receiving import (
     BOUNDARY,
     STUDY,
@@ -87,7 +87,7 @@ def dimse_door(folder: Path) -> Iterator[Reader]:
 def http_door(folder: Path) -> Iterator[Reader]:
     """Yield a running HTTP service, and requests that are not as they should be."""
     home = house(folder)
-    server = StowServer(home.intake, max_body_bytes=1 << 20)
+    server = HttpServer(guarded_store(home))
     server.start()
     idle = threading.active_count() + 40  # its pool of threads stays
     seeds = [_request(multipart(parts)) for parts in ([part10()], [b"no"], [])]

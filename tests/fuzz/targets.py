@@ -22,6 +22,8 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pynetdicom.dsutils import decode
 from requests.adapters import BaseAdapter
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from dicom_node import commitment, expected, spool
 from dicom_node.admission import Admission
@@ -36,7 +38,9 @@ from dicom_node.multipart import MultipartError, PartBegins, PartsParser
 from dicom_node.peers import Peer, Right, Via
 from dicom_node.query import Level, Qido
 from dicom_node.retrieve import retrieve
-from dicom_node.stow import app
+from dicom_node.stow import routes
+from dicom_node.web.doorman import Doorman, Limits
+from dicom_node.web.guard import Guard
 from sr_writer.reading import read_report
 from tests import builders
 from tests.composed import every_object
@@ -46,6 +50,7 @@ from tests.receiving import (
     BOUNDARY,
     STUDY,
     T0,
+    House,
     data_set,
     house,
     multipart,
@@ -218,11 +223,18 @@ def preamble_reader(folder: Path) -> Iterator[Reader]:
 # ── STOW-RS, without its socket ─────────────────────────────────────────────
 
 
+def guarded_store(home: House) -> ASGIApp:
+    """Return STOW-RS behind the guard of all routes, open to everybody."""
+    doorman = Doorman(limits=Limits(requests_per_minute=10**9))
+    store = Starlette(routes=routes(home.intake, max_body_bytes=1 << 20))
+    return Guard(store, doorman, sessions=lambda _: None, any_host=True)
+
+
 @contextmanager
 def stow_reader(folder: Path) -> Iterator[Reader]:
     """Yield the HTTP application: a case is header lines, an empty line, a body."""
     home = house(folder)
-    store = app(home.intake, max_body_bytes=1 << 20)
+    store = guarded_store(home)
     kind = f'content-type: multipart/related; type="application/dicom"; boundary={BOUNDARY}'
     heads = [kind.encode(), f"{kind}\naccept: application/dicom+json".encode()]
     seeds = [

@@ -20,6 +20,7 @@ from dicom_node.dispatch import (
     QUEUES,
     BrokerDownError,
     CeleryDispatcher,
+    Holding,
     celery_app,
 )
 from dicom_node.domain import Priority
@@ -110,6 +111,19 @@ def test_a_message_carries_a_key_of_the_ledger_and_nothing_else(
     arguments, keywords, _callbacks = body
     assert (arguments, keywords) == ([4711], {})
     assert message["headers"]["argsrepr"] == "[4711]"
+
+
+def test_a_broker_that_lost_its_messages_is_noticed(
+    broker: Broker, dispatcher: CeleryDispatcher
+) -> None:
+    """It is new, or was emptied, until it is marked; and whether a message waits."""
+    assert dispatcher.holding() == Holding(forgot=True, waits=False)
+    dispatcher.mark()
+    dispatcher.embed_batch(1, Priority.STAT)
+    assert dispatcher.holding() == Holding(forgot=False, waits=True)
+    with Redis(unix_socket_path=str(broker.socket)) as client:
+        client.flushall()
+    assert dispatcher.holding() == Holding(forgot=True, waits=False)
 
 
 def test_a_broker_that_is_down_is_told_at_once(

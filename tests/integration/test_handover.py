@@ -20,6 +20,7 @@ from dicom_node.ledger import Ledger, arrivals, leases, motion, outcomes
 from dicom_node.ledger.leases import BATCHES, JOBS
 from dicom_node.ledger.outbox import Address
 from dicom_node.ledger.overview import journal
+from dicom_node.ledger.setback import pull_back
 from dicom_node.ledger.studies import happen
 from dicom_node.ledger.tables import event, metadata, version
 from dicom_node.lifecycle import Event, Patience
@@ -349,6 +350,52 @@ def test_what_the_broker_lost_is_sent_again(site: Site) -> None:
     assert site.queue.messages == list(lost)
 
 
+def test_what_a_dead_worker_had_taken_is_sent_again_soon(site: Site) -> None:
+    """Nothing lies on the queue: somebody took it, and nobody has begun."""
+    site.receive(received())
+    site.tick()
+    taken = site.queue.take_all()
+    site.queue.waits = False
+    site.tick(after_s=site.pace.taken_s + 1)
+    assert site.queue.messages == list(taken)
+
+
+def test_what_an_emptied_broker_lost_is_sent_again_at_once(site: Site) -> None:
+    """It says itself that it forgot; then it is marked, and nothing is sent twice."""
+    site.receive(received())
+    site.tick()
+    lost = site.queue.take_all()
+    site.queue.forgot = True
+    site.tick()
+    assert site.queue.messages == list(lost)
+    site.tick()
+    assert site.queue.messages == list(lost)
+
+
+def test_a_clock_that_is_set_back_holds_nothing_up(site: Site) -> None:
+    """An hour back: messages, leases, quiet periods and deliveries go on as before."""
+    site.receive(received())
+    site.tick()
+    (message,) = site.queue.take_all()
+    assert claim(site.ledger, BATCHES, message.key, now=site.clock()) is not None
+    site.clock.pass_s(-3600)
+    with site.ledger.write() as tx:
+        assert pull_back(tx, now=site.clock(), lease_s=LEASE_S) > 0
+    site.tick(after_s=LEASE_S + 1)
+    assert site.queue.messages == [message]
+    site.tick(after_s=31)  # the quiet period
+    assert state(site.ledger) == "embedding"
+    site.work_off()
+    assert [d.kind for d in due(site.ledger, now=site.clock())]
+    site.clock.pass_s(-3600)
+    assert not due(site.ledger, now=site.clock())
+    with site.ledger.write() as tx:
+        pull_back(tx, now=site.clock(), lease_s=LEASE_S)
+    assert due(site.ledger, now=site.clock())
+    with site.ledger.write() as tx:
+        assert pull_back(tx, now=site.clock(), lease_s=LEASE_S) == 0
+
+
 def test_a_broker_that_fails_midway_costs_no_message(site: Site) -> None:
     """What it took is noted, the rest is sent by the next tick."""
     site.receive(*series(1, 8))
@@ -562,14 +609,14 @@ def test_a_site_without_destinations_is_done_when_concluded(site: Site) -> None:
 
 
 def test_a_job_knows_what_destinations_want(site: Site) -> None:
-    """Report and capture in any case, and whatever else one of them takes."""
+    """A report in any case, and whatever else one of them takes; no capture for nobody."""
     documents = Address(destination="DOCS", objects=frozenset({ObjectKind.DOCUMENT}))
     site.addresses = [documents]
     site.restart()
     site.receive(received())
     site.finish()
     (row,) = jobs(site.ledger)
-    wanted = {*ALWAYS_COMPOSED, ObjectKind.DOCUMENT}
+    wanted = {ObjectKind.REPORT, ObjectKind.DOCUMENT}
     assert job_input(site.ledger, row.id).objects == wanted
 
 

@@ -18,12 +18,20 @@ from dicom_node.domain import Analysis, FrontDoor, Header, Origin
 from dicom_node.errors import CANNOT_UNDERSTAND
 from dicom_node.ledger import arrivals, open_ledger, work
 from dicom_node.scp import Listener, StorageScp
-from dicom_node.stow import StowServer
+from dicom_node.web.server import HttpServer
 from tests import hostile
 from tests.arrivals import ENCODER
 from tests.integration.test_scp import associate
 from tests.receiving import BOUNDARY as MARK
-from tests.receiving import House, bundled, house, multipart, part10, running
+from tests.receiving import (
+    House,
+    bundled,
+    house,
+    multipart,
+    part10,
+    running,
+    stow_server,
+)
 
 CONTENT_TYPE = f'multipart/related; type="application/dicom"; boundary={MARK}'
 REFUSED, TAKEN, KEPT = "refused", "taken", "kept, not analysed"
@@ -134,11 +142,11 @@ def home(tmp_path: Path) -> House:
 
 
 @pytest.fixture
-def doors(home: House) -> Iterator[tuple[StorageScp, StowServer]]:
+def doors(home: House) -> Iterator[tuple[StorageScp, HttpServer]]:
     """Return both front doors before one intake, running."""
     with (
         running(StorageScp(Listener(), home.intake)) as scp,
-        running(StowServer(home.intake)) as stow,
+        running(stow_server(home.intake, max_body_bytes=1 << 30)) as stow,
     ):
         yield scp, stow
 
@@ -172,7 +180,7 @@ LARGE = {
     [pytest.param(n, marks=pytest.mark.slow if n in LARGE else ()) for n in FILES],
 )
 def test_both_doors_say_the_same(
-    home: House, doors: tuple[StorageScp, StowServer], name: str, tmp_path: Path
+    home: House, doors: tuple[StorageScp, HttpServer], name: str, tmp_path: Path
 ) -> None:
     """In a moment, and in little memory; what is refused leaves no file."""
     scp, stow = doors
@@ -243,7 +251,7 @@ def test_frames_that_cannot_be_there_get_no_row(
     ],
 )
 def test_headers_without_end(
-    doors: tuple[StorageScp, StowServer],
+    doors: tuple[StorageScp, HttpServer],
     body: bytes,
     headers: dict[str, str],
     status: int,
@@ -266,7 +274,7 @@ def test_headers_without_end(
 
 @pytest.mark.slow
 def test_a_message_of_100000_parts(
-    home: House, doors: tuple[StorageScp, StowServer]
+    home: House, doors: tuple[StorageScp, HttpServer]
 ) -> None:
     """It is refused once there are more than a message may have."""
     _, stow = doors
@@ -282,7 +290,7 @@ def test_a_message_of_100000_parts(
 
 
 def test_a_good_file_is_taken_all_the_same(
-    home: House, doors: tuple[StorageScp, StowServer], tmp_path: Path
+    home: House, doors: tuple[StorageScp, HttpServer], tmp_path: Path
 ) -> None:
     """So that these tests are about what is wrong with the others."""
     scp, _ = doors

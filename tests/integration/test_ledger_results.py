@@ -1,7 +1,7 @@
 """Revisions, results and the outbox: what is concluded, kept, and sent."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -433,6 +433,18 @@ def test_urgent_studies_are_sent_first(ledger: Ledger) -> None:
     assert order == [study_uid(2)] * 2 + [study_uid(1)] * 2
     with ledger.read() as tx:
         assert len(outbox.due(tx, "PACS", now=T0, limit=3)) == 3
+
+
+def test_two_nodes_do_not_send_the_same(ledger: Ledger) -> None:
+    """Both see what is due, one gets it; the other only if that one keeps it long."""
+    concluded_study(ledger, received())
+    seen = due(ledger)
+    soon = T0 + timedelta(seconds=15)
+    with ledger.write() as tx:
+        assert outbox.hold(tx, seen, now=T0, until=soon) == seen
+    with ledger.write() as tx:
+        assert outbox.hold(tx, seen, now=T0, until=soon) == []
+    assert (due(ledger), due(ledger, now=soon)) == ([], seen)
 
 
 def test_a_delivery_that_failed_waits_for_its_time(ledger: Ledger) -> None:

@@ -143,12 +143,14 @@ def test_what_the_ledger_does_not_know_is_taken_in_again(at_home: House) -> None
     known = take(at_home, part10(1))
     lost = take(at_home, part10(2))
     later = Books()
-    spool = Spool(at_home.spool.incoming().parent)
+    spool = Spool(at_home.spool.incoming().parents[1])
     spool.open()
     intake = Intake(spool=spool, recorder=later, rules=(), clock=lambda: T0)
     path = known.path
     caught_up: list[None] = []
-    found = recover(spool, path.__eq__, intake, catch_up=lambda: caught_up.append(None))
+    found = recover(
+        spool, lambda _: [path], intake, catch_up=lambda: caught_up.append(None)
+    )
     assert (found, caught_up) == (1, [])
     (again,) = later.received
     assert again.header == lost.header
@@ -165,7 +167,7 @@ def test_a_damaged_file_is_not_taken_in_again(at_home: House) -> None:
     file.write_bytes(file.read_bytes()[:-1] + b"\0")
     later = Books()
     intake = Intake(spool=at_home.spool, recorder=later, rules=(), clock=lambda: T0)
-    found = recover(at_home.spool, lambda _: False, intake, catch_up=lambda: None)
+    found = recover(at_home.spool, lambda _: [], intake, catch_up=lambda: None)
     assert found == 0
     assert later.received == []
     assert at_home.kept == [lost.path]
