@@ -57,8 +57,7 @@ class Rebuilt:
         UIDs that two files of the outbox have, because a worker died between them: the
         later one was taken.
     left
-        Results of which instances are no longer in the spool; with them, results from
-        now on have other UIDs than all before.
+        Results of which instances are no longer in the spool.
     """
 
     instances: int = 0
@@ -98,8 +97,7 @@ def rebuild(
     left = rebuilding.adopt(tx, results, addresses(settings.peers), now=now)
     done.results = len(results) - len(left)
     done.left += len(left)
-    if done.left or done.damaged:
-        begin_era(tx, at=now, why="rebuilt, and not all of it could be read")
+    begin_era(tx, at=now, why="rebuilt: what was purged or damaged is not known")
     return done
 
 

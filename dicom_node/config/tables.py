@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic_settings import NoDecode
 
 from dicom_node.access import Issuer, ServiceToken, check_tokens, is_loopback
-from dicom_node.domain import ObjectKind, Priority
+from dicom_node.domain import Priority
 from dicom_node.errors import SettingsError
 from dicom_node.matching import PackRule, PriorityRule, Rule
 from dicom_node.peers import Peer, Tls, check_aet
@@ -439,13 +439,6 @@ class Report(Table):
     """The site's offset from UTC, for sources that have no Timezone Offset From UTC (0008,0201)."""
     purpose: Names = ("109102", "DCM", "Processing Equipment")
     """Purpose of Reference (0040,A170) under which objects name the pack among the contributing equipment: value, scheme and meaning of a code."""
-
-    @field_validator("always")
-    @classmethod
-    def _check_always(cls, value: tuple[ObjectKind, ...]) -> tuple[ObjectKind, ...]:
-        if ObjectKind.REPORT not in value:
-            raise ValueError("a report (SR) is always composed: later ones name it")
-        return value
 
     @field_validator("purpose")
     @classmethod

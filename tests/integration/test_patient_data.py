@@ -60,7 +60,8 @@ cap_s = 0.5
 """
 
 
-pytestmark = pytest.mark.slow  # a set of processes, and everything goes wrong in it
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+"""A set of processes, in which everything goes wrong."""
 
 
 @dataclass

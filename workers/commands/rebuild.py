@@ -54,8 +54,8 @@ def rebuild_ledger(
         typer.echo(f"pacsight: {path} is damaged, and was left out", err=True)
     if done.left:
         typer.echo(
-            f"pacsight: {done.left} results lack instances or their report:"
-            " results from now on have other UIDs",
+            f"pacsight: {done.left} results lack instances or their report,"
+            " and were left out",
             err=True,
         )
     if aside:
