@@ -5,6 +5,7 @@ file, no ledger, no clock. Nothing is refused for what it holds, only for what i
 lacks to be filed: a refusal can jam a modality's queue for days.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ MANUFACTURER = "pacsight"
 """Manufacturer (0008,0070) of the equipment that our objects name."""
 
 UID_LENGTH = 64
+_NAME = re.compile(r"[\w.-]*[0-9A-Za-z][\w.-]*", re.ASCII)
 
 DECODABLE = frozenset(
     map(
@@ -84,6 +86,11 @@ NO_IMAGES: Mapping[str, str] = {
 """Storage classes without pictures for models, by the start of their UID."""
 KEY_OBJECTS = "1.2.840.10008.5.1.4.1.1.88.59"
 RT_IMAGE = "1.2.840.10008.5.1.4.1.1.481.1"
+
+MOST_FRAMES = 20_000
+"""Instances with more are kept, and no model looks at them: each frame is a row."""
+MOST_ELEMENTS = 1_000_000
+"""Data sets with more are kept likewise: to read them takes a worker's memory."""
 
 _FACTS = (
     "SOPClassUID",
@@ -195,7 +202,10 @@ class Admission:
             return next(iter(values.get(keyword, ())), "")
 
         sop_class_uid = _uid(first("SOPClassUID"), "SOP Class UID")
-        analysis, reason = _analysis(head, sop_class_uid, first("InstanceCreatorUID"))
+        frames = max(_integer(first("NumberOfFrames")) or 1, 1)
+        analysis, reason = _analysis(
+            head, sop_class_uid, frames, creator_uid=first("InstanceCreatorUID")
+        )
         is_image = analysis is Analysis.IMAGE
         patient_id = "\\".join(values.get("PatientID", ()))
         return Header(
@@ -212,7 +222,7 @@ class Admission:
             patient_id=patient_id,
             attributes=study_attributes_digest(values),
             exam=exam_of(values, head),
-            frames=max(_integer(first("NumberOfFrames")) or 1, 1) if is_image else 0,
+            frames=frames if is_image else 0,
             instance_number=_integer(first("InstanceNumber")),
             analysis=analysis,
             reason=reason,
@@ -244,7 +254,9 @@ def _objection(
     return ""
 
 
-def _analysis(head: Head, class_uid: str, creator_uid: str) -> tuple[Analysis, str]:
+def _analysis(
+    head: Head, class_uid: str, frames: int, *, creator_uid: str
+) -> tuple[Analysis, str]:
     """Return whether models can look at it; if not, why."""
     if creator_uid == INSTANCE_CREATOR_UID or _names_our_device(head):
         return Analysis.OWN, "written by pacsight"
@@ -253,7 +265,17 @@ def _analysis(head: Head, class_uid: str, creator_uid: str) -> tuple[Analysis, s
         reason = "no pixel data"
     if not reason and head.transfer_syntax_uid not in DECODABLE:
         reason = f"no decoder for transfer syntax {head.transfer_syntax_uid}"
+    if not reason:
+        reason = _too_much(head, frames)
     return (Analysis.NOT_ANALYSED, reason) if reason else (Analysis.IMAGE, "")
+
+
+def _too_much(head: Head, frames: int) -> str:
+    if frames > MOST_FRAMES:
+        return f"it says that it has more than {MOST_FRAMES} frames"
+    if head.count > MOST_ELEMENTS:
+        return f"it has more than {MOST_ELEMENTS} elements"
+    return ""
 
 
 def _no_image(class_uid: str) -> str:
@@ -302,10 +324,14 @@ def _encodings(stated: str) -> Sequence[str]:
 
 
 def _uid(value: str, name: str) -> str:
-    """Return a UID that is there. Some senders break PS3.5 9.1 in ways that do no harm."""
+    """Return a UID that is there. Some senders break PS3.5 9.1 in ways that do no harm.
+
+    Letters and the like are let through. What means something in a path or an address
+    is not: UIDs become names of folders, and parts of URLs.
+    """
     if not value:
         raise Rejected(f"no {name}", status=CANNOT_UNDERSTAND)
-    if len(value) > UID_LENGTH or not value.isascii() or not value.isprintable():
+    if len(value) > UID_LENGTH or not _NAME.fullmatch(value):
         raise Rejected(f"{name} is not a UID", status=CANNOT_UNDERSTAND)
     return value
 

@@ -16,6 +16,8 @@ from dicom_node.errors import Permanent
 BOUNDARY_LENGTH = 70
 MOST_HEADERS = 16
 LONGEST_HEADER = 4096
+MOST_PARTS = 20_000
+"""In one message; a study of more instances comes in several."""
 
 
 class MultipartError(Permanent):
@@ -80,6 +82,7 @@ class PartsParser:
         self._name = b""
         self._value = b""
         self._ended = False
+        self._parts = 0
         self._parser = MultipartParser(
             boundary.encode("ascii"),
             {
@@ -119,6 +122,9 @@ class PartsParser:
             raise MultipartError("the multipart message has no closing delimiter")
 
     def _part_begin(self) -> None:
+        self._parts += 1
+        if self._parts > MOST_PARTS:
+            raise MultipartError(f"the message has more than {MOST_PARTS} parts")
         self._headers = {}
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:

@@ -76,6 +76,8 @@ _PYDICOM_SAYS = (
     "Unable to decode as exceptions were raised by all available plugins: imagecodecs: "
 )
 _REASON_LENGTH = 200
+LONGEST_VALUE = 1 << 20
+"""Longer values of a header are left in the file until somebody asks for them."""
 TOO_LARGE = "it needs more memory than decoding may use"
 
 
@@ -206,7 +208,9 @@ def read_header(path: Path) -> Dataset:
         If the disk failed while reading it.
     """
     with _explained(), _quiet(), path.open("rb") as file:
-        return dcmread(file, stop_before_pixels=True, force=True)
+        return dcmread(
+            file, stop_before_pixels=True, force=True, defer_size=LONGEST_VALUE
+        )
 
 
 @contextmanager

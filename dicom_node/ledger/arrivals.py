@@ -7,6 +7,12 @@ from enum import StrEnum
 from itertools import groupby
 from typing import Any
 
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 from sqlalchemy import Connection, Row, distinct, func, select, update
 
 from dicom_node.domain import (
@@ -31,6 +37,12 @@ from dicom_node.ledger.sql import insert_ignore, locked
 from dicom_node.ledger.studies import happen
 from dicom_node.ledger.tables import embedding, study, version
 from dicom_node.lifecycle import Event, State
+
+ITEM_BYTES = 10
+DEFLATED_MOST = 1032
+UNCOMPRESSED = frozenset(
+    map(str, (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian))
+)
 
 _EVIDENCE = version.c.current & (version.c.analysis != Analysis.OWN)
 
@@ -289,8 +301,18 @@ def _version_row(received: Received, study_id: int) -> dict[str, Any]:
 
 
 def _frames(received: Received) -> int:
-    """Return how many frames there can be: each of them takes a byte at least."""
-    return min(received.header.frames, received.size)
+    """Return how many frames there can be, by the bytes that there are.
+
+    A pixel takes a bit at least, and a compressed frame an item of two bytes (PS3.5 A.4).
+    Deflate makes 1032 bytes of one at most.
+    """
+    header, size = received.header, received.size
+    least = ITEM_BYTES
+    if header.transfer_syntax_uid in UNCOMPRESSED:
+        least = max(header.exam.rows * header.exam.columns // 8, 1)
+    elif header.transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
+        size *= DEFLATED_MOST
+    return min(header.frames, max(size // least, 1))
 
 
 def _integer_string(value: int | None) -> int | None:

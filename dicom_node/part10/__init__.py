@@ -52,6 +52,9 @@ class Head:
         items, without the delimiter that may follow.
     has_pixels
         Whether there is pixel data that is not empty.
+    count
+        How many elements and items were followed, those of sequences of undefined
+        length among them.
     """
 
     transfer_syntax_uid: str
@@ -60,6 +63,7 @@ class Head:
     little: bool
     elements: Mapping[int, Element]
     has_pixels: bool
+    count: int = 0
 
 
 def read_head(file: "BufferedReader[Any]", size: int, wanted: AbstractSet[int]) -> Head:
@@ -100,6 +104,7 @@ def read_head(file: "BufferedReader[Any]", size: int, wanted: AbstractSet[int]) 
         little=little,
         elements=walk.found,
         has_pixels=walk.has_pixels,
+        count=walk.count,
     )
 
 

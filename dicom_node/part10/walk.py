@@ -16,6 +16,8 @@ UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 DEEPEST = 64
 """Sequences may be nested so deep."""
+MOST_ELEMENTS = 10_000_000
+"""Elements and items that are followed: to go over more takes too long."""
 DAMAGED = "a sequence is damaged"
 
 _LONG_VRS = frozenset(
@@ -76,6 +78,7 @@ class Walk:
     def __init__(self, span: Span, encoding: Encoding, wanted: Container[int]) -> None:
         self.found: dict[int, Element] = {}
         self.has_pixels = False
+        self.count = 0
         self._span = span
         self._encoding = encoding
         self._wanted = wanted
@@ -126,7 +129,7 @@ class Walk:
             self._encoding.header_from,
             self._encoding.length_from,
         )
-        wanted, size, at = self._wanted, len(data), 0
+        wanted, size, at, count = self._wanted, len(data), 0, 0
         while at + 12 <= size:
             group, element, vr, length = header_from(data, at)
             start = at + 8
@@ -142,12 +145,14 @@ class Walk:
             if tag in wanted:
                 self.found[tag] = Element(vr=vr.decode("ascii"), value=data[start:end])
             at = end
+            count += 1
+        self._passed(count)
         return at
 
     def _skim_implicit(self, data: bytes) -> int:
         """Return the same where elements state no VR."""
         header_from, wanted = self._encoding.header_from, self._wanted
-        size, at = len(data), 0
+        size, at, count = len(data), 0, 0
         while at + 8 <= size:
             group, element, length = header_from(data, at)
             start = at + 8
@@ -158,10 +163,18 @@ class Walk:
             if tag in wanted:
                 self.found[tag] = Element(vr="", value=data[start:end])
             at = end
+            count += 1
+        self._passed(count)
         return at
+
+    def _passed(self, count: int) -> None:
+        self.count += count
+        if self.count > MOST_ELEMENTS:
+            reject("it has more elements than any data set")
 
     def _header(self, encoding: Encoding) -> tuple[int, bytes, int]:
         """Return tag, VR (empty where there is none) and length of the next element."""
+        self._passed(1)
         raw = self._span.take(8)
         if encoding.implicit:
             group, element, length = encoding.implicit_header(raw)
@@ -175,6 +188,7 @@ class Walk:
         return group << 16 | element, vr, length
 
     def _item_header(self, encoding: Encoding) -> tuple[int, int]:
+        self._passed(1)
         group, element, length = encoding.implicit_header(self._span.take(8))
         return group << 16 | element, length
 

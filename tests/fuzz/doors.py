@@ -62,7 +62,7 @@ def dimse_door(folder: Path) -> Iterator[Reader]:
     scp = StorageScp(listener, home.intake, reported=lambda _: True)
     scp.start()
     idle = threading.active_count() + 1  # a queue to the parent has a thread
-    pdus = _association()
+    pdus = association_pdus()
     died = _watched_threads()
     count = 0
 
@@ -187,7 +187,7 @@ def _at_rest(home: House, idle: int) -> None:
 # ── DIMSE ───────────────────────────────────────────────────────────────────
 
 
-def _association() -> list[bytes]:
+def association_pdus() -> list[bytes]:
     """Return the PDUs of an association: a request, an echo, an image, a report, the end."""
     request = A_ASSOCIATE()
     request.application_context_name = "1.2.840.10008.3.1.1.1"
@@ -274,6 +274,15 @@ def _stream(pdus: list[bytes], dice: Dice) -> bytes:
     if dice.randrange(4) == 0:
         del stream[dice.randrange(len(stream)) + 1 :]  # half-open
     return b"".join(stream)
+
+
+def types_of(said: bytes) -> list[int]:
+    """Return the types of the PDUs in a stream."""
+    kinds = []
+    while len(said) >= 6:
+        kinds.append(said[0])
+        said = said[6 + int.from_bytes(said[2:6], "big") :]
+    return kinds
 
 
 def _good_dimse(port: int, home: House) -> None:

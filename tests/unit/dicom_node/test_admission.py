@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from dicom_node.admission import Admission, Expected, RejectedInstance
+from dicom_node.admission import Admission, Expected, RejectedInstance, _uid
 from dicom_node.domain import (
     Analysis,
     FrontDoor,
@@ -268,3 +268,14 @@ def test_any_value_is_taken_in(value: bytes, keyword: str) -> None:
     changes: dict[str, Any] = {keyword: "1234"}
     content = part10(1, **changes).replace(b"1234", value.ljust(4)[:4])
     assert admit(content).study_uid == STUDY
+
+
+@pytest.mark.parametrize(
+    "uid", ["../../etc/passwd", "/etc/1.2", "..", "1.2/3", "1.2\\3", "1.2 3", "1.2%2f"]
+)
+def test_a_uid_is_no_path(uid: str) -> None:
+    """UIDs become names of folders, and parts of addresses."""
+    with pytest.raises(Rejected) as caught:
+        _uid(uid, "Study UID")
+    assert caught.value.comment == "Study UID is not a UID"
+    assert _uid("1.2.840.a_B-3", "Study UID") == "1.2.840.a_B-3"

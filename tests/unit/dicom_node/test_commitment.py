@@ -1,13 +1,17 @@
 """Requests for storage commitment, and what reports on them say."""
 
+from io import BytesIO
+
 import pytest
 from pydicom import Dataset
+from pynetdicom.dsutils import decode
 
 from dicom_node.commitment import (
     ALL_COMMITTED,
     FAILURES,
     Report,
     ReportError,
+    decoded,
     findings,
     read_report,
     request,
@@ -96,3 +100,19 @@ def test_what_a_report_does_not_name_stays_open() -> None:
     )
     (finding,) = findings(report, {"a": 1, "b": 2})
     assert (finding.delivery, finding.how) == (1, How.COMMITMENT)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        b"\x08\x00\x95\x11ZZ\x04\x002.25",  # a VR that is none
+        b"\x08\x00\x99",
+    ],
+)
+def test_bytes_that_are_no_report(values: bytes) -> None:
+    """Whatever pydicom makes of them, now or when a value is asked for."""
+    with pytest.raises(ReportError):
+        read_report(
+            ALL_COMMITTED,
+            decoded(lambda: decode(BytesIO(values), False, True)),  # noqa: FBT003
+        )

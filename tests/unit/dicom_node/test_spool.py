@@ -189,3 +189,21 @@ def test_too_much_comes_in_at_once(tmp_path: Path) -> None:
     spool.room()
     path.unlink()
     spool.more()
+
+
+@pytest.mark.parametrize(
+    "preamble",
+    [
+        b"pacsight",
+        b"pacsightdimse\nCT",
+        b"pacsightsmtp\nCT\nNODE\n10.0.0.1",
+        b"pacsightdimse\nCT\nNODE\n10.0.0.1\nmore",
+        b"pacsight\xff\xfe\n\n\n",
+    ],
+)
+def test_a_preamble_that_somebody_else_wrote(tmp_path: Path, preamble: bytes) -> None:
+    """It names no sender, and keeps no node from starting."""
+    spool = Spool(tmp_path)
+    spool.open()
+    (tmp_path / "ab" / "x.dcm").write_bytes(preamble.ljust(128, b"\0"))
+    assert spool.origin("ab/x.dcm") == Origin(door=FrontDoor.FILE)
