@@ -15,6 +15,8 @@ RESULTS ?= 1000
 STUDIES ?= 10000
 # The seed of either; empty: another one each time.
 SEED ?=
+# How many inputs `make fuzz` tries.
+CASES ?= 1000000
 # More words for pytest, e.g. make test PYTEST_ARGS="-k spool -x"
 PYTEST_ARGS ?=
 
@@ -24,7 +26,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 export PYTHON
 
-.PHONY: help sandbox test test-full test-research conformance test-delivery test-viewer chaos bench bench-model evaluate-demo \
+.PHONY: help sandbox test test-full test-research conformance test-delivery test-viewer chaos fuzz bench bench-model evaluate-demo \
   lint format lock sbom licences audit clean setup system-sandbox system-test system-conformance system-viewer torch
 .NOTPARALLEL:
 
@@ -59,6 +61,9 @@ test-delivery: system-test setup ## 1,000 results to Orthancs that stop, refuse 
 
 chaos: system-test setup ## 10,000 studies while everything is killed, filled, frozen; some 50 minutes, 4 GB of disk
 	@$(BIN)/python tests/chaos/chaos.py --studies $(STUDIES) $(if $(SEED),--seed $(SEED))
+
+fuzz: setup ## a million inputs that nobody would send, to all that reads from outside: CASES=, SEED=
+	@$(BIN)/python tests/fuzz/fuzz.py --cases $(CASES) $(if $(SEED),--seed $(SEED))
 
 bench: system-test setup ## speed and memory, beside peers measured in the same run
 	@for bench in tests/benchmarks/[!_]*.py; do $(BIN)/python "$$bench"; done

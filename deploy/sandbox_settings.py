@@ -14,7 +14,7 @@ packs = ["phantoms"]     # what concludes studies: the demonstration pack
 
 [dicom]
 aet = "PACSIGHT"
-host = "127.0.0.1"       # this machine alone; 0.0.0.0 for a real site
+host = "127.0.0.1"       # this machine alone; docs/access-dicom.md for a real site
 port = {node_dicom}
 
 [http]

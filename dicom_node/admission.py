@@ -197,6 +197,7 @@ class Admission:
         sop_class_uid = _uid(first("SOPClassUID"), "SOP Class UID")
         analysis, reason = _analysis(head, sop_class_uid, first("InstanceCreatorUID"))
         is_image = analysis is Analysis.IMAGE
+        patient_id = "\\".join(values.get("PatientID", ()))
         return Header(
             study_uid=StudyUid(_uid(first("StudyInstanceUID"), "Study UID")),
             series_uid=SeriesUid(_uid(first("SeriesInstanceUID"), "Series UID")),
@@ -206,9 +207,9 @@ class Admission:
             sop_class_uid=SopClassUid(sop_class_uid),
             transfer_syntax_uid=head.transfer_syntax_uid,
             patient=patient_digest(
-                "\\".join(values.get("PatientID", ())),
-                "\\".join(values.get("IssuerOfPatientID", ())),
+                patient_id, "\\".join(values.get("IssuerOfPatientID", ()))
             ),
+            patient_id=patient_id,
             attributes=study_attributes_digest(values),
             exam=exam_of(values, head),
             frames=max(_integer(first("NumberOfFrames")) or 1, 1) if is_image else 0,
@@ -285,13 +286,19 @@ def _texts(element: Element, encodings: Sequence[str], keyword: str) -> tuple[st
     else:
         by_group = keyword == "PatientName" or keyword.endswith("PhysicianName")
         delimiters = _NAME_DELIMITERS if by_group else _TEXT_DELIMITERS
-        text = decode_bytes(raw, encodings, delimiters)
+        try:
+            text = decode_bytes(raw, encodings, delimiters)
+        except Exception:  # noqa: BLE001 - whatever a stranger's escape sequences lead to
+            text = raw.decode("ascii", "replace")
     return tuple(value.strip("\0 ") for value in text.split("\\"))
 
 
 def _encodings(stated: str) -> Sequence[str]:
-    """Return Python's names of the character sets (0008,0005)."""
-    return convert_encodings([term.strip() for term in stated.split("\\")])
+    """Return Python's names of the character sets (0008,0005), as far as they are some."""
+    try:
+        return convert_encodings([term.strip() for term in stated.split("\\")])
+    except (LookupError, ValueError):
+        return convert_encodings([""])
 
 
 def _uid(value: str, name: str) -> str:

@@ -47,17 +47,20 @@ def form_batches(
     in_flight
         How many batches of each priority are already on the way.
 
-    A batch may hold frames of several studies. A batch that is not full is formed
+    A batch may hold frames of several studies; a frame that is suspected of ending its
+    workers has one of its own. A batch that is not full is formed
     only where room is left, so frames wait, and gather, while workers are busy.
     """
     open_batches: dict[tuple[Priority, Sha256], list[int]] = {}
     filled: dict[Priority, list[tuple[Sha256, list[int]]]] = {p: [] for p in Priority}
     for frame in pending:
         key = frame.priority, frame.encoder
-        batch = open_batches.get(key)
+        batch = None if frame.alone else open_batches.get(key)
         if batch is None or len(batch) == limits.frames:
-            batch = open_batches[key] = []
+            batch = []
             filled[frame.priority].append((frame.encoder, batch))
+            if not frame.alone:
+                open_batches[key] = batch
         batch.append(frame.embedding)
     return tuple(
         NewBatch(priority=priority, encoder=encoder, embeddings=tuple(embeddings))

@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -17,9 +16,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from dicom_node import operations
+from dicom_node.access import Role, ServiceToken, digest_of
 from dicom_node.config import Settings, load_settings
-from dicom_node.domain import Flag, Priority, SopInstanceUid, StudyUid
-from dicom_node.ledger import Ledger, Tx, motion, open_ledger, outbox, results
+from dicom_node.domain import Flag, Priority, SopInstanceUid
+from dicom_node.ledger import Ledger, motion, open_ledger
 from dicom_node.ledger.arrivals import keep_patient_of
 from dicom_node.ledger.deliveries import (
     DeliveryLine,
@@ -28,8 +29,9 @@ from dicom_node.ledger.deliveries import (
     studies_with_dead_letters,
 )
 from dicom_node.ledger.overview import StudyLine, journal, studies
-from dicom_node.ledger.studies import happen
-from dicom_node.lifecycle import CONCLUDED, Event, State
+from dicom_node.lifecycle import CONCLUDED
+from dicom_node.lines import delivery_json, journal_json, study_json
+from dicom_node.web import tokens
 
 ConfigOption = Annotated[
     Path | None,
@@ -43,6 +45,10 @@ StudyArgument = Annotated[
 ]
 REFRESH_S = 1.0
 
+token_app = typer.Typer(
+    name="token", help="Tokens of services, for HTTP.", no_args_is_help=True
+)
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
@@ -53,6 +59,7 @@ def register(app: typer.Typer) -> None:
     app.command("retry")(retry)
     app.command("conclude")(conclude)
     app.command("resolve")(resolve)
+    app.add_typer(token_app, name="token")
 
 
 def show_studies(
@@ -91,8 +98,7 @@ def show_journal(
         uid = None if study is None else motion.find(tx, study).study_uid
         lines = journal(tx, uid, limit=limit)
     if as_json:
-        rows = [{**asdict(line), "at": line.at.isoformat()} for line in lines]
-        typer.echo(json.dumps(rows, indent=2))
+        typer.echo(json.dumps([journal_json(line) for line in lines], indent=2))
         return
     table = Table(box=None, pad_edge=False)
     for name in ("when (UTC)", "what", "detail"):
@@ -106,9 +112,7 @@ def show_journal(
 def complete(study: StudyArgument, *, config: ConfigOption = None) -> None:
     """Say that a study is complete: it is concluded without waiting any longer."""
     with _ledger(load_settings(config)) as ledger, ledger.write() as tx:
-        found = motion.find(tx, study)
-        if found.state is State.RECEIVING:
-            motion.ask(tx, found.key)
+        found = operations.complete(tx, study)
         typer.echo(f"{found.study_uid} is {found.state}")
 
 
@@ -154,7 +158,7 @@ def retry(
             return
         with ledger.write() as tx:
             names = studies_with_dead_letters(tx) if study is None else [study]
-            tried = [_retry(tx, motion.find(tx, name), now) for name in names]
+            tried = [operations.retry(tx, motion.find(tx, name), now) for name in names]
     if as_json:
         rows = [{"study_uid": uid, "state": state} for uid, state in tried]
         typer.echo(json.dumps(rows, indent=2))
@@ -177,7 +181,7 @@ def conclude(
     """Conclude studies again with the packs in use now, from the embeddings kept.
 
     Only where a pack has changed is there a new revision, whose report supersedes the
-    former.
+    former. Studies whose images were purged stay as they are; the journal says so.
     """
     if every == (study is not None):
         raise typer.BadParameter("name a study, or say --all")
@@ -186,7 +190,7 @@ def conclude(
         with ledger.read() as tx:
             named = None if study is None else motion.find(tx, study)
             keys = [named.key] if named else motion.keys_in(tx, CONCLUDED)
-        count = sum(_conclude_again(ledger, key, now) for key in keys)
+        count = sum(operations.conclude_again(ledger, key, now) for key in keys)
     typer.echo(f"the node concludes {count} of {len(keys)} again")
 
 
@@ -207,6 +211,33 @@ def resolve(
         typer.echo(f"{found.study_uid}: {left_out} instances are left out")
 
 
+@token_app.command("new")
+def new_token(
+    name: Annotated[str, typer.Argument(help="Whose it is, for logs and audit.")],
+    *,
+    role: Annotated[list[Role], typer.Option(help="What it may do; can be repeated.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Make a token for a service: shown this once, the settings hold its digest alone."""
+    token = tokens.new_token()
+    known = ServiceToken(name=name, sha256=digest_of(token), roles=frozenset(role))
+    roles = sorted(known.roles)
+    if as_json:
+        table = {"name": name, "sha256": known.sha256, "roles": roles}
+        typer.echo(json.dumps({"token": token, **table}, indent=2))
+        return
+    typer.echo(f"{token}\n")
+    typer.echo("[[http.tokens]]")
+    typer.echo(f"name = {json.dumps(name)}")
+    typer.echo(f'sha256 = "{known.sha256}"')
+    typer.echo(f"roles = {json.dumps(roles)}")
+    typer.echo(
+        "\nThe first line is the token, for the service: it is shown this once."
+        "\nThe others go into pacsight.toml; then start the node again.",
+        err=True,
+    )
+
+
 def delivery_table(lines: Sequence[DeliveryLine]) -> Table:
     """Return deliveries as a table that fits 80 columns."""
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -222,11 +253,6 @@ def delivery_table(lines: Sequence[DeliveryLine]) -> Table:
             f"{line.since:%Y-%m-%d %H:%M}, {tries}\n{line.detail}",
         )
     return table
-
-
-def delivery_json(line: DeliveryLine) -> dict[str, object]:
-    """Return a delivery as JSON, ISO 8601 times."""
-    return {**asdict(line), "since": line.since.isoformat()}
 
 
 def study_table(lines: Sequence[StudyLine]) -> Table:
@@ -250,6 +276,8 @@ def study_cells(line: StudyLine) -> tuple[str, ...]:
     finding = line.finding
     if line.score is not None and line.threshold is not None:
         finding += f" {line.score:.2f} / {line.threshold:.2f}"
+    if line.quarantined:
+        finding += f" [yellow]({line.quarantined} in quarantine)[/]"
     seconds = "" if line.seconds is None else f"{line.seconds:.1f}"
     modality = "+".join(line.modalities)
     return (uid, stat + modality, line.state, flag_text(line.flag), finding, seconds)
@@ -273,15 +301,6 @@ def flag_text(flag: Flag | None) -> str:
             return "[yellow]◇ unclear[/]"
         case Flag.NOT_EVALUATED:
             return "[dim]- not eval.[/]"
-
-
-def study_json(line: StudyLine) -> dict[str, object]:
-    """Return a study as JSON: names for priorities, ISO 8601 times."""
-    return {
-        **asdict(line),
-        "priority": line.priority.queue,
-        "received_at": line.received_at.isoformat(),
-    }
 
 
 def _studies(ledger: Ledger, limit: int) -> list[StudyLine]:
@@ -316,28 +335,6 @@ def _list_dead_letters(ledger: Ledger, *, as_json: bool) -> None:
         )
     else:
         typer.echo("nothing was given up")
-
-
-def _retry(tx: Tx, found: motion.Found, now: datetime) -> tuple[StudyUid, State]:
-    state = found.state
-    if state is State.FAILED:
-        results.retry_jobs(tx, found.key)
-    if state is not State.HELD:
-        done = state is State.DONE
-        outbox.resend(tx, found.key, now=now, delivered_too=done)
-    if state in {State.FAILED, State.UNDELIVERED}:
-        why = "an operator asked"
-        state = happen(tx, found.key, Event.RETRY, detail=why, at=now)
-    return found.study_uid, state
-
-
-def _conclude_again(ledger: Ledger, key: int, now: datetime) -> bool:
-    """Let the study be concluded again; False where it is on its way as it is."""
-    with ledger.write() as tx:
-        if not motion.is_in(tx, key, CONCLUDED):
-            return False
-        happen(tx, key, Event.AGAIN, detail="an operator asked", at=now)
-    return True
 
 
 @contextmanager

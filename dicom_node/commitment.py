@@ -6,7 +6,7 @@ which of them the archive has taken responsibility for. Associations are not kno
 here.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pydicom import Dataset
@@ -66,6 +66,20 @@ def request(transaction_uid: str, instances: Iterable[tuple[str, str]]) -> Datas
     return asked
 
 
+def decoded(decode: Callable[[], Dataset]) -> Dataset:
+    """Return the Event Information that `decode` makes of the bytes received.
+
+    Raises
+    ------
+    ReportError
+        If they are no data set, in whatever way.
+    """
+    try:
+        return decode()
+    except Exception as error:
+        raise ReportError("not a data set") from error
+
+
 def read_report(event_type: int | None, information: Dataset) -> Report:
     """Return what Event Information says.
 
@@ -88,7 +102,7 @@ def read_report(event_type: int | None, information: Dataset) -> Report:
                 for item in information.get("FailedSOPSequence") or ()
             },
         )
-    except (AttributeError, TypeError, ValueError) as error:
+    except Exception as error:  # pydicom reads values late, and raises what it likes
         raise ReportError("not the attributes of a report") from error
 
 

@@ -4,11 +4,14 @@ Task names and arguments are a wire protocol. A message that is lost, doubled or
 late does no harm: the ledger decides who may do what (`dicom_node.ledger.leases`).
 """
 
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from celery import Celery
+from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
@@ -44,6 +47,31 @@ class Holding:
     waits: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerFiles:
+    """The files of TLS towards Redis, PEM; `ca` None for what the system trusts.
+
+    Its certificate and host name are always checked.
+    """
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Return them as redis-py's connection takes them."""
+        files = {
+            "ssl_ca_certs": self.ca,
+            "ssl_certfile": self.certificate,
+            "ssl_keyfile": self.key,
+        }
+        named = {key: str(path) for key, path in files.items() if path is not None}
+        minimum = ssl.TLSVersion.TLSv1_2
+        checked = {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}
+        return {**named, **checked, "ssl_min_version": minimum}
+
+
 class Dispatcher(Protocol):
     """Takes keys of work that a worker should look at soon."""
 
@@ -63,8 +91,8 @@ class Dispatcher(Protocol):
 class CeleryDispatcher:
     """Sends work over a broker that Celery speaks."""
 
-    def __init__(self, broker_url: str) -> None:
-        self._app = celery_app(broker_url)
+    def __init__(self, broker_url: str, tls: BrokerFiles | None = None) -> None:
+        self._app = celery_app(broker_url, tls)
         # The ledger dispatches again: whoever sends never waits for a broker.
         self._app.conf.broker_transport_options["max_retries"] = 0
         self._is_redis = broker_url.startswith("redis")
@@ -119,7 +147,29 @@ class CeleryDispatcher:
             raise BrokerDownError(f"the broker is not available: {error}") from error
 
 
-def celery_app(broker_url: str) -> Celery:
+def ask_broker(url: str, tls: BrokerFiles | None, *, timeout_s: float) -> str:
+    """Return where the broker is, without its password, if it answers.
+
+    Raises
+    ------
+    BrokerDownError
+        If it does not, or wants another password or certificate.
+    """
+    waiting = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
+    with Connection(  # type: ignore[no-untyped-call]
+        url, ssl=tls.options if tls else None, transport_options=waiting
+    ) as connection:
+        place = str(connection.as_uri())
+        try:
+            connection.ensure_connection(
+                max_retries=1, interval_start=0, interval_step=0, interval_max=0
+            )
+        except (OSError, OperationalError, *connection.connection_errors) as error:
+            raise BrokerDownError(f"nobody answers at {place}: {error}") from error
+    return place
+
+
+def celery_app(broker_url: str, tls: BrokerFiles | None = None) -> Celery:
     """Return Celery as pacsight uses it, on both sides of the queue.
 
     Late acknowledgement and a prefetch of one keep work visible; the queue order
@@ -145,4 +195,6 @@ def celery_app(broker_url: str) -> Celery:
         worker_prefetch_multiplier=1,
         worker_redirect_stdouts=False,
     )
+    if tls is not None:
+        app.conf.broker_use_ssl = tls.options
     return app

@@ -12,12 +12,14 @@ from datetime import datetime, timedelta
 import structlog
 
 from dicom_node.deliver import Destination
+from dicom_node.domain import Note
 from dicom_node.ledger import Ledger, LedgerBusyError, outbox
 from dicom_node.ledger.outbox import DueDelivery
 from dicom_node.objects import ObjectStore
-from dicom_node.outgoing import Outgoing
+from dicom_node.outgoing import Outcome, Outgoing
 from dicom_node.peers import Peer
 from dicom_node.settling import Settling, random_jitter
+from dicom_node.shipment import told
 from dicom_node.verification import Patience
 
 IDLE_S = 1.0
@@ -75,6 +77,8 @@ class Drain:
         Objects sent in one association or request.
     patience
         How long to wait for the destination to have what it says it stored.
+    note
+        Takes what the audit trail is told.
     """
 
     def __init__(  # noqa: PLR0913 - what a destination's deliveries depend on
@@ -87,11 +91,13 @@ class Drain:
         batch_size: int,
         clock: Callable[[], datetime],
         patience: Patience | None = None,
+        note: Note = lambda _: None,
     ) -> None:
         self.peer = peer
         self._destination = destination
         self._ledger = ledger
         self._objects = objects
+        self._note = note
         self._batch_size = batch_size
         self._clock = clock
         self.settling = Settling(
@@ -127,11 +133,8 @@ class Drain:
         with self._ledger.read() as tx:
             due = outbox.due(tx, self.peer.name, now=now, limit=self._batch_size)
         due = self._hold(due, now)
-        by_key = {one.delivery: one for one in due}
-        for outcome in self._destination.deliver(self._outgoing(due)) if due else ():
-            with self._ledger.write() as tx:
-                self.settling.attempted(tx, by_key[outcome.delivery], outcome)
         if due:
+            self._send(due)
             self._asking.wake.set()
         return len(due)
 
@@ -153,6 +156,19 @@ class Drain:
             return []
         with self._ledger.write() as tx:
             return outbox.hold(tx, due, now=now, until=now + HELD)
+
+    def _send(self, due: Sequence[DueDelivery]) -> None:
+        by_key = {one.delivery: one for one in due}
+        objects = {one.delivery: one for one in self._outgoing(due)}
+        tried: list[tuple[Outgoing, Outcome]] = []
+        try:
+            for outcome in self._destination.deliver(list(objects.values())):
+                with self._ledger.write() as tx:
+                    self.settling.attempted(tx, by_key[outcome.delivery], outcome)
+                tried.append((objects[outcome.delivery], outcome))
+        finally:
+            for event in told(self.peer, tried):
+                self._note(event)
 
     def _outgoing(self, due: Sequence[DueDelivery]) -> list[Outgoing]:
         return [

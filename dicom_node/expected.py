@@ -15,12 +15,13 @@ from dataclasses import replace
 import structlog
 from pydicom import Dataset
 
-from dicom_node.domain import SeriesUid, StudyUid
+from dicom_node.domain import Queried, SeriesUid, StudyUid
 from dicom_node.errors import PacsightError
-from dicom_node.peers import Caller, Peer
+from dicom_node.peers import Caller, Inquiry, Peer
 from dicom_node.query import Archive, Level, archive
 
 TIMEOUT_S = 5.0
+STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 OWN_SERIES_FROM = 9000
 OWN_DESCRIPTION = "RESEARCH, NOT FOR DIAGNOSIS"
 """How the description of every series that pacsight writes ends."""
@@ -64,6 +65,18 @@ def expected_instances(
             "expected_unknown", peer=peer.name, study_uid=study_uid, detail=str(error)
         )
         return None
+
+
+def queried(peer: Peer, study_uid: StudyUid) -> Queried:
+    """Return what the audit trail is told of the question."""
+    by_cfind = peer.expected is Inquiry.CFIND
+    return Queried(
+        by="",
+        of=peer.name,
+        address=peer.host if by_cfind else peer.dicomweb,
+        sop_class_uid=STUDY_ROOT_FIND if by_cfind else "",
+        study_uid=study_uid,
+    )
 
 
 def _count(

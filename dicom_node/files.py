@@ -1,7 +1,11 @@
 """Files that survive a crash: written aside, fsynced, renamed, the folder fsynced."""
 
+import fcntl
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 
@@ -44,6 +48,47 @@ def create_durably(target: Path, content: bytes, *, mode: int) -> None:
     finally:
         Path(name).unlink(missing_ok=True)
     sync_folder(target.parent)
+
+
+def written_at(path: Path) -> datetime | None:
+    """Return when a file was written, UTC; None if there is none."""
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    except FileNotFoundError:
+        return None
+
+
+def remove_older(path: Path, before: datetime) -> bool:
+    """Remove a file unless it was written since; return whether there is none now.
+
+    Whoever puts another in its place under `adding` is not missed.
+    """
+    if not path.parent.is_dir():
+        return True
+    with _locked(path.parent, fcntl.LOCK_EX):
+        at = written_at(path)
+        if at is not None and at > before:
+            return False
+        path.unlink(missing_ok=True)
+        return True
+
+
+@contextmanager
+def adding(folder: Path) -> Iterator[None]:
+    """Hold off, in every process, whoever removes old files from the folder."""
+    with _locked(folder, fcntl.LOCK_SH):
+        yield
+
+
+@contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, how)
+        yield
+    finally:
+        os.close(handle)
 
 
 def make_folder(folder: Path) -> None:

@@ -32,6 +32,7 @@ from dicom_node.ledger import (
     outbox,
     results,
     revisions,
+    suspects,
     work,
 )
 from dicom_node.ledger.events import note
@@ -115,18 +116,14 @@ class Handover:
     def _give_up(self, now: datetime) -> None:
         tries = self.pace.attempts
         with self.ledger.read() as tx:
-            worn = [
-                key
-                for table in (BATCHES, JOBS)
-                for key in leases.exhausted(tx, table, now=now, attempts=tries)
-            ]
-        if not worn:
+            worn = leases.exhausted(tx, JOBS, now=now, attempts=tries)
+            verdict = suspects.judge(tx, now=now, attempts=tries)
+        if not worn and not verdict:
             return
         detail = f"begun {tries} times, never finished"
         with self.ledger.write() as tx:
-            batches = leases.give_up(tx, BATCHES, now=now, attempts=tries)
+            suspects.execute(tx, verdict, now=now)
             jobs = leases.give_up(tx, JOBS, now=now, attempts=tries)
-            work.give_up_batches(tx, batches, now=now)
             results.fail_jobs(tx, jobs, detail=detail, now=now)
 
     def _settle_arrivals(self, busy: Collection[StudyUid], now: datetime) -> None:
@@ -161,6 +158,8 @@ class Handover:
         if motion.arrived_since(tx, one):
             return None
         if revisions.has_images(tx, one.key):
+            if gone := motion.missing_images(tx, one.key):
+                why = f"{why}; {gone}"
             return happen(tx, one.key, Event.COMPLETE, detail=why, at=now)
         detail = "there is no image in it"
         return happen(tx, one.key, Event.NOTHING, detail=detail, at=now)

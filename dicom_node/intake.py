@@ -17,11 +17,20 @@ from pathlib import Path
 from typing import Protocol
 
 from dicom_node.admission import Admission, Expected, RejectedInstance
-from dicom_node.domain import Header, Origin, Received, Refusal, Sha256, StudyUid
+from dicom_node.domain import (
+    Header,
+    Note,
+    Origin,
+    Received,
+    Refusal,
+    Sha256,
+    StudyUid,
+)
 from dicom_node.errors import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, Rejected
 from dicom_node.matching import PackRule, PriorityRule
 from dicom_node.part10 import BUFFER, read_head
 from dicom_node.spool import Spool
+from dicom_node.tally import ReceivedTally
 
 CHUNK = 1 << 20
 """So much is read at once for the digest: most images in one go."""
@@ -55,6 +64,8 @@ class Intake:
         Which packs look at which instances.
     clock
         Gives the time, UTC.
+    note
+        Takes what the audit trail is told.
     """
 
     def __init__(
@@ -65,6 +76,7 @@ class Intake:
         rules: Sequence[PriorityRule],
         clock: Callable[[], datetime],
         pack_rules: Sequence[PackRule] = (),
+        note: Note = lambda _: None,
     ) -> None:
         self.spool = spool
         self._recorder = recorder
@@ -72,6 +84,7 @@ class Intake:
         self._clock = clock
         self._lock = threading.Lock()
         self._sessions: dict[object, StudyUid | None] = {}
+        self.tally = ReceivedTally(note, clock)
 
     def take(
         self,
@@ -124,6 +137,7 @@ class Intake:
             if error.errno not in _NO_ROOM:
                 raise
             raise Rejected("no room in the spool", status=OUT_OF_RESOURCES) from error
+        self.tally.add(session, header, origin)
         return received
 
     def take_again(self, path: str) -> Received:
@@ -148,10 +162,12 @@ class Intake:
             at=datetime.fromtimestamp(file.stat().st_mtime, UTC),
         )
         self._recorder.record(received)
+        self.tally.add(self, header, origin)
         return received
 
-    def opened(self, session: object) -> None:
-        """Note that an association or a request has begun."""
+    def opened(self, session: object, *, user: str = "") -> None:
+        """Note that an association or a request has begun, and who authenticated."""
+        self.tally.opened(session, user)
         with self._lock:
             self._sessions[session] = None
 
@@ -159,6 +175,7 @@ class Intake:
         """Note that it has ended, in whatever way."""
         with self._lock:
             self._sessions.pop(session, None)
+        self.tally.closed(session)
 
     def open_studies(self) -> frozenset[StudyUid]:
         """Return the studies that are just coming in.

@@ -1,11 +1,17 @@
 """The outbox's folder: encoded DICOM objects, kept until and after they are sent."""
 
 import errno
+from datetime import datetime
 from pathlib import Path
 
 from dicom_node.domain import EncodedObject
 from dicom_node.errors import Transient
-from dicom_node.files import make_folder, write_durably
+from dicom_node.files import (
+    make_folder,
+    remove_older,
+    write_durably,
+    written_at,
+)
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -49,6 +55,18 @@ class ObjectStore:
                 raise
             raise OutboxFullError("there is no room in the outbox") from error
         return relative
+
+    def written_at(self, relative: str) -> datetime | None:
+        """Return when an object was written, UTC; None if there is none."""
+        return written_at(self._root / relative)
+
+    def remove(self, relative: str, *, before: datetime) -> bool:
+        """Remove an object unless it was written since; return whether it is gone."""
+        return remove_older(self._root / relative, before)
+
+    def drop(self, relative: str) -> None:
+        """Delete an object that the ledger never heard of."""
+        self.path(relative).unlink(missing_ok=True)
 
     def path(self, relative: str) -> Path:
         """Return where an object lies."""

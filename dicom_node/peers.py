@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from dicom_node.callers import Identity, certificate_mark, network
 from dicom_node.domain import ALWAYS_COMPOSED, ObjectKind, Priority
 from dicom_node.errors import SettingsError
 
@@ -23,6 +24,11 @@ PORT_MAX = 65535
 
 _STRICT: Mapping[str, object] = {"extra": "forbid"}
 
+_NEITHER = {
+    "addresses": "neither an IP address nor a network (10.1.2.0/24)",
+    "certificates": "neither a SHA-256 fingerprint nor a name",
+}
+
 
 class Right(StrEnum):
     """What a peer may do."""
@@ -30,7 +36,7 @@ class Right(StrEnum):
     SEND = "send"
     """Send instances to the node."""
     QUERY = "query"
-    """Ask the node what it has."""
+    """Ask the node what it has. No door answers that yet: it grants nothing."""
     DESTINATION = "destination"
     """Be sent results."""
 
@@ -188,6 +194,12 @@ class Peer:
         Its Application Entity title.
     called_aets
         The node's titles that it may call; empty for any of them.
+    addresses
+        Where it calls from: addresses, or networks in CIDR notation; empty for
+        anywhere.
+    certificates
+        SHA-256 fingerprints, or names, one of which the certificate that it calls
+        with has to carry; empty for any, or none.
     host, port
         Where it listens for DIMSE; ``host`` alone is the address it sends from.
     dicomweb
@@ -225,6 +237,8 @@ class Peer:
     name: str
     aet: str = ""
     called_aets: frozenset[str] = frozenset()
+    addresses: frozenset[str] = frozenset()
+    certificates: frozenset[str] = frozenset()
     host: str = ""
     port: int | None = None
     dicomweb: str = ""
@@ -246,6 +260,7 @@ class Peer:
         _require(bool(self.name.strip()), "a peer needs a name")
         self._check_titles()
         self._check_addresses()
+        self._check_identity()
         if Right.SEND in self.rights:
             self._needs("the right to send", "aet", present=self.aet)
         if self.is_destination:
@@ -266,6 +281,14 @@ class Peer:
         asked = self.verify in {Verify.AUTO, Verify.COMMITMENT}
         return self.is_destination and self.via is Via.DIMSE and asked
 
+    @property
+    def identity(self) -> Identity:
+        """Return what a caller with its title has to have, too."""
+        return Identity(
+            networks=tuple(network(text) for text in sorted(self.addresses)),
+            certificates=frozenset(map(certificate_mark, self.certificates)),
+        )
+
     def wants(self, kind: ObjectKind) -> bool:
         """Return whether objects of this kind are sent to it."""
         return self.is_destination and kind in self.objects
@@ -281,6 +304,14 @@ class Peer:
         for key, address in (("dicomweb", self.dicomweb), ("orthanc", self.orthanc)):
             if address:
                 self._check_url(key, address)
+
+    def _check_identity(self) -> None:
+        for key, parse in (("addresses", network), ("certificates", certificate_mark)):
+            for text in sorted(getattr(self, key)):
+                try:
+                    parse(text)
+                except ValueError:
+                    self._holds(False, f"{key}: {text!r} is {_NEITHER[key]}")  # noqa: FBT003
 
     def _check_url(self, key: str, address: str) -> None:
         url = urlsplit(address)

@@ -98,7 +98,7 @@ class Qido:
             raise Permanent(f"{name}: QIDO-RS redirects us elsewhere") from None
         except requests.RequestException:
             raise UnreachableError(f"{name}: QIDO-RS does not answer") from None
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             # whatever a page that is not DICOM JSON leads to while it is parsed
             raise Permanent(f"{name}: QIDO-RS did not answer with DICOM JSON") from None
 
@@ -158,7 +158,7 @@ class CFind:
         ):
             code = status.get("Status")
             if code in PENDING and identifier is not None:
-                found.append(identifier)
+                found.append(self._whole(identifier))
             elif code is None:
                 raise self._lost()
             elif code in REFUSED:
@@ -166,6 +166,16 @@ class CFind:
             elif code != SUCCESS:
                 raise Transient(f"{name}: C-FIND answered 0x{code:04X}")
         return found
+
+    def _whole(self, identifier: Dataset) -> Dataset:
+        """Return the identifier, each of its values read: pydicom reads them late."""
+        try:
+            for _ in identifier.iterall():
+                pass
+        except Exception as error:
+            why = "C-FIND answered with what is no data set"
+            raise Permanent(f"{self.peer.name}: {why}") from error
+        return identifier
 
     def _lost(self) -> UnreachableError:
         return UnreachableError(f"{self.peer.name}: C-FIND was not answered")

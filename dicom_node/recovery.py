@@ -57,4 +57,7 @@ def _take_again(path: str, intake: Intake, catch_up: Callable[[], None]) -> bool
                 continue
             log.exception("spooled_file_not_recovered", sha256=Path(path).stem)
             return False
+        except Exception:  # one file in the spool keeps no node from starting
+            log.exception("spooled_file_not_recovered", sha256=Path(path).stem)
+            return False
         return True

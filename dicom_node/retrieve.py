@@ -56,7 +56,10 @@ def retrieve(where: str, peers: Sequence[Peer] = (), *, timeout_s: float) -> Dat
         read_head(BufferedReader(BytesIO(content)), len(content), frozenset())
     except Rejected as error:
         raise Permanent(f"{where}: {error.comment}") from None
-    return dcmread(BytesIO(content))
+    try:
+        return dcmread(BytesIO(content))
+    except Exception as error:  # pydicom raises what it likes
+        raise Permanent(f"{where}: it cannot be read as a data set") from error
 
 
 def _read(path: Path) -> bytes:

@@ -5,14 +5,16 @@ data set into the spool's folder as it comes; the intake does the rest before th
 answer. Destinations call here, too, to report on storage commitment (PS3.4 J.3.3).
 Nothing is known here of rules, ledger or pixels.
 
-pynetdicom keeps some of its settings in the process: one process has one SCP.
+pynetdicom keeps some of its settings in the process: one process has one SCP, which
+may listen on two ports, a plain one and one for TLS.
 """
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from ssl import SSLContext
 from typing import cast
 
 import structlog
@@ -23,14 +25,24 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
-from pynetdicom.transport import ThreadedAssociationServer
 
 from dicom_node import commitment
 from dicom_node.admission import Expected
+from dicom_node.callers import Identity
 from dicom_node.commitment import Report, ReportError
 from dicom_node.domain import FrontDoor, Origin
+from dicom_node.domain.audited import Alarm, Note, SecurityAlert
 from dicom_node.errors import Rejected
+from dicom_node.guarded import guard, weigh
 from dicom_node.intake import Intake
+from dicom_node.listening import (
+    WAITING_PER_ASSOCIATION,
+    AssociationDoor,
+    Doorstep,
+    certificate_of,
+    open_door,
+)
+from dicom_node.tls import ServerTls, server_context
 
 SUCCESS = 0x0000
 PROCESSING_FAILURE = 0x0110
@@ -70,7 +82,10 @@ class Listener:
     Parameters
     ----------
     port
-        0 takes a free one.
+        0 takes a free one; None: no plain associations.
+    tls
+        How associations over TLS are protected; None: there are none. Its host and
+        port are `tls_host` and `tls_port`.
     called_aets
         The node's titles; empty for any.
     callers
@@ -79,16 +94,22 @@ class Listener:
     reporters
         Who may report on storage commitment, and nothing else unless among those
         who may send: the titles that each AE title may call.
+    identities
+        What callers with these titles have to have, too.
     grace_s
         How long `StorageScp.stop` waits for associations to end by themselves.
     """
 
     host: str = "127.0.0.1"
-    port: int = 0
+    port: int | None = 0
+    tls: ServerTls | None = None
+    tls_host: str = "127.0.0.1"
+    tls_port: int = 0
     aet: str = "PACSIGHT"
     called_aets: frozenset[str] = frozenset()
     callers: Mapping[str, frozenset[str]] | None = None
     reporters: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    identities: Mapping[str, tuple[Identity, ...]] = field(default_factory=dict)
     max_associations: int = 32
     max_pdu_bytes: int = 256 * 1024
     acse_timeout_s: float = 30.0
@@ -121,13 +142,17 @@ class StorageScp:
     listener: Listener
     intake: Intake
     reported: Reported | None = None
-    _server: ThreadedAssociationServer | None = field(default=None, init=False)
+    note: Note = lambda _: None
+    _plain: AssociationDoor | None = field(default=None, init=False)
+    _protected: AssociationDoor | None = field(default=None, init=False)
+    _waiting: dict[Association, set[Path]] = field(default_factory=dict, init=False)
 
     def start(self) -> None:
         """Listen."""
         _config.LOG_HANDLER_LEVEL = "none"
-        _settle(receive_into=self.intake.spool.incoming())
         listener = self.listener
+        context = None if listener.tls is None else server_context(listener.tls)
+        _settle(receive_into=self.intake.spool.incoming())
         ae = AE(ae_title=listener.aet)
         ae.add_supported_context(Verification)
         if self.reported is not None:  # who reports is the SCP of it
@@ -138,38 +163,59 @@ class StorageScp:
         ae.maximum_pdu_size = listener.max_pdu_bytes
         ae.acse_timeout = listener.acse_timeout_s
         ae.network_timeout = listener.network_timeout_s
-        self._server = ae.start_server(
-            (listener.host, listener.port),
-            block=False,
-            evt_handlers=[
-                (evt.EVT_REQUESTED, self._requested),
-                (evt.EVT_ACCEPTED, self._accepted),
-                (evt.EVT_REJECTED, _rejected),
-                (evt.EVT_C_STORE, self._store),
-                (evt.EVT_N_EVENT_REPORT, self._event_reported),
-                (evt.EVT_RELEASED, self._closed),
-                (evt.EVT_ABORTED, self._closed),
-                (evt.EVT_CONN_CLOSE, self._disconnected),
-            ],
+        if listener.port is not None:
+            self._plain = self._open(ae, (listener.host, listener.port), None)
+        if context is not None:
+            address = (listener.tls_host, listener.tls_port)
+            self._protected = self._open(ae, address, context)
+
+    def _open(
+        self, ae: AE, address: tuple[str, int], context: SSLContext | None
+    ) -> AssociationDoor:
+        listener = self.listener
+        doorstep = Doorstep(
+            patience_s=listener.acse_timeout_s,
+            most=WAITING_PER_ASSOCIATION * listener.max_associations,
+            note=self.note,
         )
+        handlers = [
+            (evt.EVT_CONN_OPEN, guard),
+            (evt.EVT_PDU_RECV, weigh),
+            (evt.EVT_DIMSE_RECV, self._arrived),
+            (evt.EVT_REQUESTED, self._requested),
+            (evt.EVT_ACCEPTED, self._accepted),
+            (evt.EVT_REJECTED, _rejected),
+            (evt.EVT_C_STORE, self._store),
+            (evt.EVT_N_EVENT_REPORT, self._event_reported),
+            (evt.EVT_RELEASED, self._closed),
+            (evt.EVT_ABORTED, self._closed),
+            (evt.EVT_CONN_CLOSE, self._disconnected),
+        ]
+        return open_door(ae, address, handlers, context=context, doorstep=doorstep)
 
     @property
     def port(self) -> int:
-        """Return the port that the node listens on, 0 if it does not."""
-        return self._server.server_address[1] if self._server else 0
+        """Return the port for plain associations, 0 if there is none."""
+        return self._plain.server_address[1] if self._plain else 0
+
+    @property
+    def tls_port(self) -> int:
+        """Return the port for associations over TLS, 0 if there is none."""
+        return self._protected.server_address[1] if self._protected else 0
 
     def stop(self) -> None:
         """Listen no more; associations may end by themselves, then are aborted."""
-        server, self._server = self._server, None
-        if server is None:
-            return
-        server.shutdown()
+        doors = [door for door in (self._plain, self._protected) if door is not None]
+        self._plain = self._protected = None
+        for door in doors:
+            door.shutdown()
         deadline = time.monotonic() + self.listener.grace_s
-        while server.active_associations and time.monotonic() < deadline:
+        while _open_on(doors) and time.monotonic() < deadline:
             time.sleep(0.05)
-        for association in server.active_associations:
+        for association in _open_on(doors):
             association.abort()
-        _settle(receive_into=None)
+        if doors:
+            _settle(receive_into=None)
 
     def _requested(self, event: evt.Event) -> None:
         """Refuse whom the node does not hear, else put syntaxes in our order."""
@@ -177,26 +223,41 @@ class StorageScp:
         if not isinstance(request, A_ASSOCIATE):
             return
         calling, called = request.calling_ae_title, request.called_ae_title
-        diagnostic = self._objection(calling, called)
+        diagnostic, reason = self._objection(calling, called, event.assoc)
         if diagnostic:
-            log.warning("association_rejected", **_titles(calling, called))
+            address = event.assoc.requestor.address
+            titles = _titles(calling, called)
+            log.warning(
+                "association_rejected", address=address, reason=reason, **titles
+            )
+            alarm = Alarm.NODE_AUTHENTICATION
+            self.note(
+                SecurityAlert(alarm=alarm, reason=reason, who=calling, address=address)
+            )
             event.assoc.acse.send_reject(PERMANENT, SERVICE_USER, diagnostic)
             event.assoc.kill()
             return
         for context in request.presentation_context_definition_list:
             context.transfer_syntax.sort(key=_rank)  # pynetdicom accepts the first
 
-    def _objection(self, calling: str, called: str) -> int:
-        """Return why there is no association (PS3.8 Table 9-21), 0 if there is one."""
+    def _objection(
+        self, calling: str, called: str, association: Association
+    ) -> tuple[int, str]:
+        """Return why there is no association: PS3.8 Table 9-21, and in words."""
         listener = self.listener
         callable_aets = listener.called_aets
         if listener.callers is not None:
             if calling not in {*listener.callers, *listener.reporters}:
-                return CALLING_AET_UNKNOWN
+                return CALLING_AET_UNKNOWN, "no peer that may call has this AE title"
             callable_aets = listener.titles_for(calling)
+        if needed := listener.identities.get(calling):
+            address, shown = association.requestor.address, certificate_of(association)
+            objections = [one.objection(address, shown) for one in needed]
+            if all(objections):
+                return CALLING_AET_UNKNOWN, objections[0]
         if callable_aets and called not in callable_aets:
-            return CALLED_AET_UNKNOWN
-        return 0
+            return CALLED_AET_UNKNOWN, "it calls a title that it may not call"
+        return 0, ""
 
     def _accepted(self, event: evt.Event) -> None:
         self.intake.opened(event.assoc)
@@ -211,12 +272,21 @@ class StorageScp:
         if unfinished is not None:
             unfinished.close()
             Path(unfinished.name).unlink(missing_ok=True)
+        for left in self._waiting.pop(event.assoc, set()):
+            left.unlink(missing_ok=True)
+
+    def _arrived(self, event: evt.Event) -> None:
+        """Note the file of a data set: not every message is one that is served."""
+        path = event.message._data_set_path  # noqa: SLF001 - the event does not have it
+        if isinstance(path, Path):
+            self._waiting.setdefault(event.assoc, set()).add(path)
 
     def _event_reported(self, event: evt.Event) -> tuple[int, Dataset | None]:
         """Return the status of a report on storage commitment."""
         titles = _titles(event.assoc.requestor.ae_title, "")
         try:
-            report = commitment.read_report(event.event_type, event.event_information)
+            information = commitment.decoded(lambda: event.event_information)
+            report = commitment.read_report(event.event_type, information)
             known = self.reported is not None and self.reported(report)
         except ReportError:
             log.warning("commitment_report_unreadable", **titles)
@@ -238,13 +308,23 @@ class StorageScp:
         origin = _origin(event.assoc)
         if not self._may_send(origin.calling_aet):
             event.dataset_path.unlink(missing_ok=True)
-            return _status(NOT_AUTHORIZED, "this peer has no right to send")
+            reason = "this peer has no right to send"
+            self.note(
+                SecurityAlert(
+                    alarm=Alarm.USE_OF_RESTRICTED_FUNCTION,
+                    reason=reason,
+                    who=origin.calling_aet,
+                    address=origin.address,
+                )
+            )
+            return _status(NOT_AUTHORIZED, reason)
         request = cast("C_STORE", event.request)
         expected = Expected(
             sop_class_uid=str(request.AffectedSOPClassUID),
             sop_instance_uid=str(request.AffectedSOPInstanceUID),
         )
         path = event.dataset_path
+        self._waiting.get(event.assoc, set()).discard(path)
         try:
             self.intake.take(path, origin, session=event.assoc, expected=expected)
         except Rejected as rejected:
@@ -272,6 +352,10 @@ def _settle(*, receive_into: Path | None) -> None:
     _config.STORE_RECV_CHUNKED_DATASET = receive_into is not None
     _config.UNRESTRICTED_STORAGE_SERVICE = receive_into is not None
     tempfile.tempdir = str(receive_into) if receive_into else None
+
+
+def _open_on(doors: Sequence[AssociationDoor]) -> list[Association]:
+    return [one for door in doors for one in door.active_associations]
 
 
 def _origin(association: Association) -> Origin:

@@ -16,13 +16,16 @@ from contextlib import ExitStack
 
 import structlog
 
+from dicom_node.auditing import audited
+from dicom_node.callers import identities
 from dicom_node.config import Settings
 from dicom_node.deliver import destination
 from dicom_node.dispatch import CeleryDispatcher
-from dicom_node.domain import PackCard, Sha256, StudyUid
+from dicom_node.domain import Note, PackCard, Sha256, StudyUid
 from dicom_node.drain import Drain
 from dicom_node.errors import SettingsError
-from dicom_node.expected import expected_instances
+from dicom_node.expected import expected_instances, queried
+from dicom_node.exposure import check_exposure
 from dicom_node.files import make_folder
 from dicom_node.handover import Handover
 from dicom_node.inquire import Inquirer, Source
@@ -33,8 +36,10 @@ from dicom_node.ledger import (
     arrivals,
     frames,
     open_ledger,
+    purging,
     setback,
 )
+from dicom_node.ledger.arrivals import Known
 from dicom_node.objects import ObjectStore
 from dicom_node.peers import Peer, Right, destinations
 from dicom_node.recorder import LedgerRecorder
@@ -42,9 +47,13 @@ from dicom_node.recovery import recover
 from dicom_node.scp import Listener, Reported, StorageScp
 from dicom_node.settling import settle_report
 from dicom_node.spool import Spool
-from dicom_node.stow import StowServer
 from dicom_node.wiring import (
     addresses,
+    broker_tls,
+    exposed,
+    exposed_http,
+    http_server,
+    new_purger,
     now,
     open_spool,
     pace,
@@ -79,11 +88,13 @@ class Node:
             )
         self._settings = settings
         self._packs = tuple(packs)
-        self._broker_url = settings.broker_url
+        self._broker_url = settings.broker_address
         self._stack = ExitStack()
         self._awake = threading.Event()
         self._stopping = threading.Event()
+        self._note: Note = lambda _: None
         self.dicom_port = 0
+        self.dicom_tls_port = 0
         self.http_port = 0
 
     def start(self) -> None:
@@ -104,9 +115,11 @@ class Node:
 
     def _start(self, stack: ExitStack) -> None:
         settings = self._settings
+        self._note = stack.enter_context(audited(settings, "node"))
+        check_exposure([*exposed(settings), *exposed_http(settings)], self._note)
         make_folder(settings.data_dir)
         ledger = open_ledger(
-            settings.ledger_address, migrate=True, patience_s=LEDGER_PATIENCE_S
+            settings.ledger_address, migrate=True, starting_s=LEDGER_PATIENCE_S
         )
         stack.callback(ledger.close)
         spool = open_spool(settings)
@@ -122,12 +135,16 @@ class Node:
             rules=priority_rules(settings),
             pack_rules=pack_rules(settings, self._packs),
             clock=now,
+            note=self._note,
         )
+        stack.callback(intake.tally.tell_all)
         self._recover(ledger, spool, intake, recorder)
+        self._start_purger(stack)
         drains = self._start_drains(stack, ledger)
         self._start_inquirer(stack, ledger)
         self._start_handover(stack, ledger, recorder, intake, drains)
         self._open_doors(stack, intake, reported(ledger, drains))
+        self._open_http(stack, intake, ledger)
 
     def _encoders(self, ledger: Ledger) -> tuple[Sha256, ...]:
         with ledger.write() as tx:
@@ -139,11 +156,25 @@ class Node:
     ) -> None:
         def known(paths: Sequence[str]) -> set[str]:
             with ledger.read() as tx:
-                return arrivals.known(tx, paths)
+                found = arrivals.known(tx, paths)
+            purged = [path for path, state in found.items() if state is Known.PURGED]
+            for path in purged:
+                with ledger.write() as tx:
+                    purging.found_again(tx, path)
+            return {path for path, state in found.items() if state is not Known.NOT}
 
         count = recover(spool, known, intake, catch_up=recorder.flush)
         if count:
             log.info("recovered", instances=count)
+
+    def _start_purger(self, stack: ExitStack) -> None:
+        """Purge what is older than the settings want, by a ledger that is durable."""
+        settings = self._settings
+        durable = open_ledger(settings.ledger_address, migrate=False)
+        stack.callback(durable.close)
+        purger = new_purger(settings, durable)
+        stack.callback(purger.stop)
+        purger.start()
 
     def _start_drains(self, stack: ExitStack, ledger: Ledger) -> tuple[Drain, ...]:
         settings = self._settings
@@ -157,6 +188,7 @@ class Node:
                 batch_size=settings.delivery.batch_size,
                 clock=now,
                 patience=patience(settings, peer),
+                note=self._note,
             )
             for peer in destinations(settings.peers)
         )
@@ -180,6 +212,7 @@ class Node:
         caller = self._settings.caller
 
         def ask(study_uid: StudyUid) -> int | None:
+            self._note(queried(peer, study_uid))
             return expected_instances(peer, study_uid, caller=caller)
 
         return ask
@@ -192,7 +225,7 @@ class Node:
         intake: Intake,
         drains: Sequence[Drain],
     ) -> None:
-        dispatcher = CeleryDispatcher(self._broker_url)
+        dispatcher = CeleryDispatcher(self._broker_url, broker_tls(self._settings))
         stack.callback(dispatcher.close)
         handover = Handover(
             ledger=ledger,
@@ -205,19 +238,25 @@ class Node:
             clock=now,
         )
         thread = threading.Thread(
-            target=self._tick, args=(handover, drains), name="handover", daemon=True
+            target=self._tick,
+            args=(handover, drains, intake),
+            name="handover",
+            daemon=True,
         )
         stack.callback(thread.join)
         stack.callback(self._awake.set)
         thread.start()
 
-    def _tick(self, handover: Handover, drains: Sequence[Drain]) -> None:
+    def _tick(
+        self, handover: Handover, drains: Sequence[Drain], intake: Intake
+    ) -> None:
         steady = _Steady()
         while not self._stopping.is_set():
             try:
                 if steady.was_set_back():
                     self._pull_back(handover.ledger)
                     steady.accept()
+                intake.tally.tell_old()
                 if handover.tick():
                     for drain in drains:
                         drain.wake()
@@ -237,20 +276,20 @@ class Node:
 
     def _open_doors(self, stack: ExitStack, intake: Intake, told: Reported) -> None:
         settings = self._settings
-        scp = StorageScp(listener(settings), intake, told)
+        scp = StorageScp(listener(settings), intake, told, note=self._note)
         stack.callback(scp.stop)
         scp.start()
-        stow = StowServer(
-            intake,
-            host=settings.http.host,
-            port=settings.http.port,
-            max_body_bytes=settings.http.max_body_bytes,
-        )
-        stack.callback(stow.stop)
-        stow.start()
-        self.dicom_port, self.http_port = scp.port, stow.port
-        log.info("listening", door="dimse", aet=settings.dicom.aet, port=scp.port)
-        log.info("listening", door="stow", port=stow.port)
+        self.dicom_port, self.dicom_tls_port = scp.port, scp.tls_port
+        for door, port in (("dimse", scp.port), ("dimse over tls", scp.tls_port)):
+            if port:
+                log.info("listening", door=door, aet=settings.dicom.aet, port=port)
+
+    def _open_http(self, stack: ExitStack, intake: Intake, ledger: Ledger) -> None:
+        server = http_server(self._settings, intake, ledger, self._note)
+        stack.callback(server.stop)
+        server.start()
+        self.http_port = server.port
+        log.info("listening", door="stow", port=server.port)
 
 
 class _Steady:
@@ -286,11 +325,15 @@ def listener(settings: Settings) -> Listener:
     committing = [p for p in destinations(settings.peers) if p.may_commit]
     return Listener(
         host=dicom.host,
-        port=dicom.port,
+        port=dicom.port if dicom.plain else None,
+        tls=dicom.tls.server,
+        tls_host=dicom.tls_host,
+        tls_port=dicom.tls.port,
         aet=dicom.aet,
         called_aets=settings.called_aets,
         callers=None if dicom.accept_unknown_peers else known,
         reporters={p.aet: frozenset({p.calling_aet or dicom.aet}) for p in committing},
+        identities=identities((p.aet, p.identity) for p in settings.peers if p.aet),
         max_associations=dicom.max_associations,
         max_pdu_bytes=dicom.max_pdu_bytes,
         acse_timeout_s=dicom.acse_timeout_s,

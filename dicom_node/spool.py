@@ -15,14 +15,21 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from datetime import datetime
 from pathlib import Path
 from tempfile import mkstemp
 from uuid import uuid4
 
 from dicom_node.domain import FrontDoor, Origin, Sha256
 from dicom_node.errors import OUT_OF_RESOURCES, Rejected
-from dicom_node.files import make_folder, sync_folder
+from dicom_node.files import (
+    adding,
+    make_folder,
+    remove_older,
+    sync_folder,
+    written_at,
+)
 
 INCOMING = "incoming"
 SUFFIX = ".dcm"
@@ -120,13 +127,22 @@ class Spool:
         """
         relative = f"{sha256[:2]}/{sha256}{SUFFIX}"
         target = self._root / relative
-        temporary.replace(target)
+        with adding(target.parent):
+            temporary.replace(target)
         sync_folder(target.parent)
         return relative
 
     def path(self, relative: str) -> Path:
         """Return where a kept file lies."""
         return self._root / relative
+
+    def written_at(self, relative: str) -> datetime | None:
+        """Return when a kept file was written, UTC; None if there is none."""
+        return written_at(self._root / relative)
+
+    def remove(self, relative: str, *, before: datetime) -> bool:
+        """Remove a kept file unless it came again since; return whether it is gone."""
+        return remove_older(self._root / relative, before)
 
     def origin(self, relative: str) -> Origin:
         """Return who sent a kept file, as far as the file says."""
@@ -189,15 +205,19 @@ def _locked(path: Path) -> int | None:
 def _preamble(origin: Origin) -> bytes:
     """Return who sent a file, as it stands in its preamble."""
     parts = (origin.door, origin.calling_aet, origin.called_aet, origin.address)
-    text = _SEPARATOR.join(parts).encode("utf-8", "replace")
+    lines = (part.replace(_SEPARATOR, " ") for part in parts)
+    text = _SEPARATOR.join(lines).encode("utf-8", "replace")
     return (_SIGNATURE + text[: PREAMBLE - len(_SIGNATURE)]).ljust(PREAMBLE, b"\0")
 
 
 def _origin(preamble: bytes) -> Origin:
-    if not preamble.startswith(_SIGNATURE):
-        return Origin(door=FrontDoor.FILE)
+    """Return who sent a file; one that somebody else wrote into came as a file."""
     text = preamble[len(_SIGNATURE) :].rstrip(b"\0").decode("utf-8", "replace")
-    door, calling_aet, called_aet, address = text.split(_SEPARATOR)[:4]
+    lines = text.split(_SEPARATOR)
+    ours = preamble.startswith(_SIGNATURE) and len(lines) == len(fields(Origin))
+    if not ours or lines[0] not in set(FrontDoor):
+        return Origin(door=FrontDoor.FILE)
+    door, calling_aet, called_aet, address = lines
     return Origin(
         door=FrontDoor(door),
         calling_aet=calling_aet,

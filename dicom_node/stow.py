@@ -7,21 +7,18 @@ mebibyte at a time, so that memory stays bounded whatever the size of a part.
 
 import json
 import os
-import socket
-import threading
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 
 import structlog
-import uvicorn
-from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from dicom_node.access import user_of
 from dicom_node.admission import RejectedInstance
 from dicom_node.domain import FrontDoor, Header, Origin, Received, StudyUid
 from dicom_node.errors import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, Rejected
@@ -47,15 +44,16 @@ PROCESSING_FAILURE = 0x0110
 log = structlog.get_logger(__name__)
 
 
-def app(intake: Intake, *, max_body_bytes: int) -> Starlette:
-    """Return the service: POST ``/dicom-web/studies`` and ``/dicom-web/studies/{study}``."""
+def routes(intake: Intake, *, max_body_bytes: int = MAX_BODY_BYTES) -> list[Route]:
+    """Return the service: POST ``/dicom-web/studies`` and ``/dicom-web/studies/{study}``.
+
+    Longer requests are answered 413.
+    """
     post = _Store(intake).post
-    return Starlette(
-        routes=[
-            Route(path, post, methods=["POST"], max_body_size=max_body_bytes)
-            for path in ("/dicom-web/studies", "/dicom-web/studies/{study}")
-        ]
-    )
+    return [
+        Route(path, post, methods=["POST"], max_body_size=max_body_bytes)
+        for path in ("/dicom-web/studies", "/dicom-web/studies/{study}")
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +188,7 @@ class Upload:
             self._reject(rejected, rejected.sop_class_uid, rejected.sop_instance_uid)
         except Rejected as rejected:
             self._reject(rejected, "", "")
-        except OSError:
+        except Exception:
             log.exception("store_failed", door=FrontDoor.STOW)
             self._path.unlink(missing_ok=True)
             self.outcome.failed.append(Failure(PROCESSING_FAILURE))
@@ -208,65 +206,6 @@ class Upload:
         )
         failure = Failure(rejected.status, class_uid, instance_uid)
         self.outcome.failed.append(failure)
-
-
-class StowServer:
-    """Serves `app` with uvicorn in a thread of its own, from `start` to `stop`.
-
-    Parameters
-    ----------
-    port
-        0 takes a free one.
-    max_body_bytes
-        Longer requests are answered 413.
-    grace_s
-        How long `stop` waits for requests to end by themselves.
-    """
-
-    def __init__(
-        self,
-        intake: Intake,
-        *,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        max_body_bytes: int = MAX_BODY_BYTES,
-        grace_s: int = 2,
-    ) -> None:
-        self._address = (host, port)
-        config = uvicorn.Config(
-            app(intake, max_body_bytes=max_body_bytes),
-            access_log=False,
-            lifespan="off",
-            log_config=None,
-            timeout_graceful_shutdown=grace_s,
-        )
-        self._server = uvicorn.Server(config)
-        self._socket: socket.socket | None = None
-        self._thread = threading.Thread(target=self._run, name="stow", daemon=True)
-
-    def start(self) -> None:
-        """Listen."""
-        family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
-        self._socket = socket.create_server(self._address, family=family)
-        self._thread.start()
-
-    @property
-    def port(self) -> int:
-        """Return the port that the node listens on, 0 if it does not."""
-        return int(self._socket.getsockname()[1]) if self._socket else 0
-
-    def stop(self) -> None:
-        """Listen no more; requests may end by themselves, then are cut off."""
-        if self._socket is None:
-            return
-        self._server.should_exit = True
-        self._thread.join()
-        self._socket.close()
-        self._socket = None
-
-    def _run(self) -> None:
-        if self._socket is not None:
-            self._server.run(sockets=[self._socket])
 
 
 class _Store:
@@ -292,7 +231,7 @@ class _Store:
             return _problem(HTTPStatus.BAD_REQUEST, str(error))
         except Rejected as rejected:
             return _problem(HTTPStatus.SERVICE_UNAVAILABLE, rejected.comment)
-        self._intake.opened(upload)
+        self._intake.opened(upload, user=user_of(request.scope))
         try:
             await _receive(request, upload)
         except (MultipartError, ClientDisconnect) as error:

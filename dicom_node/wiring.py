@@ -3,17 +3,30 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from dicom_node import verification
+from dicom_node import stow, verification
+from dicom_node.access import is_loopback
 from dicom_node.batching import BatchLimits
-from dicom_node.config import Settings
-from dicom_node.domain import PackCard
+from dicom_node.config import Settings, masked
+from dicom_node.dispatch import BrokerFiles
+from dicom_node.domain import Note, PackCard
 from dicom_node.errors import SettingsError
+from dicom_node.exposure import Exposed
 from dicom_node.handover import Pace
+from dicom_node.intake import Intake
+from dicom_node.ledger import Ledger
 from dicom_node.ledger.outbox import Address
+from dicom_node.ledger.purging import Shelf
 from dicom_node.lifecycle import Patience
 from dicom_node.matching import PackRule, PriorityRule
+from dicom_node.objects import ObjectStore
 from dicom_node.peers import Peer, Right, Verify, destinations
+from dicom_node.purge import Files, Purger, Shelved
 from dicom_node.spool import Spool
+from dicom_node.tls import server_context
+from dicom_node.web.doorman import Doorman, Limits
+from dicom_node.web.issuer import SignedTokens
+from dicom_node.web.server import HttpServer
+from dicom_node.web.site import site
 
 
 def now() -> datetime:
@@ -61,6 +74,30 @@ def open_spool(settings: Settings) -> Spool:
     return spool
 
 
+def new_purger(settings: Settings, ledger: Ledger) -> Purger:
+    """Return what removes the files that the settings want to be removed.
+
+    Parameters
+    ----------
+    ledger
+        One that has on the disk what it has committed.
+    """
+    keep: dict[Shelf, tuple[Files, float | None]] = {
+        Shelf.SPOOL: (Spool(settings.spool_dir), settings.retention.spool_s),
+        Shelf.OUTBOX: (ObjectStore(settings.outbox_dir), settings.retention.objects_s),
+    }
+    return Purger(
+        ledger,
+        {
+            shelf: Shelved(files=files, keep_s=keep_s)
+            for shelf, (files, keep_s) in keep.items()
+            if keep_s is not None
+        },
+        unasked={p.name for p in settings.peers if p.verify is Verify.NONE},
+        clock=now,
+    )
+
+
 def addresses(peers: Sequence[Peer]) -> tuple[Address, ...]:
     """Return the destinations among the peers, and what each of them wants."""
     return tuple(
@@ -94,3 +131,104 @@ def patience(settings: Settings, peer: Peer) -> verification.Patience:
         demanded=peer.verify in {Verify.COMMITMENT, Verify.QUERY},
         longest_wait_s=min(verification.WAITS_S[-1], peer.retry.cap_s),
     )
+
+
+def broker_tls(settings: Settings) -> BrokerFiles | None:
+    """Return the files of TLS towards the broker, None where its URL asks for none."""
+    if not settings.broker_address.startswith("rediss"):
+        return None
+    tls = settings.broker_tls
+    return BrokerFiles(ca=tls.ca, certificate=tls.certificate, key=tls.key)
+
+
+def exposed(settings: Settings) -> list[Exposed]:
+    """Return the doors for DICOM that the network can come to without a certificate."""
+    dicom = settings.dicom
+    open_to_all = "TLS and client certificates"
+    tls = "dicom.tls.certificate, dicom.tls.key and dicom.tls.ca"
+    doors = []
+    if dicom.plain and not is_loopback(dicom.host):
+        remedy = f"{tls} and dicom.plain = false"
+        doors.append(("dicom.host", dicom.host, open_to_all, remedy))
+    if dicom.tls.server and not dicom.tls.is_mutual and not is_loopback(dicom.tls_host):
+        remedy = 'dicom.tls.ca and dicom.tls.client = "required"'
+        doors.append(("dicom.tls.host", dicom.tls_host, "client certificates", remedy))
+    return [
+        Exposed(
+            setting=setting,
+            host=host,
+            lacks=lacks,
+            remedy=remedy,
+            word="dicom.insecure",
+            insecure=dicom.insecure,
+        )
+        for setting, host, lacks, remedy in doors
+    ]
+
+
+def http_server(
+    settings: Settings, intake: Intake, ledger: Ledger, note: Note
+) -> HttpServer:
+    """Return what serves STOW-RS, the node's own interface and its page.
+
+    Raises
+    ------
+    SettingsError
+        If a file that TLS needs cannot be used.
+    """
+    http = settings.http
+    context = (
+        None if http.tls.server is None else server_context(http.tls.server, "http")
+    )
+    app = site(
+        stow.routes(intake, max_body_bytes=http.max_body_bytes),
+        ledger,
+        doorman(settings, note),
+        settings=lambda: masked(settings),
+        clock=now,
+        any_host=http.insecure,
+    )
+    return HttpServer(
+        app,
+        host=http.host,
+        port=http.port,
+        context=context,
+        trusted_proxies=http.trusted_proxies,
+    )
+
+
+def doorman(settings: Settings, note: Note) -> Doorman:
+    """Return who lets requests in, and whom."""
+    http = settings.http
+    issuer = http.oidc.trusted
+    return Doorman(
+        service_tokens=http.tokens,
+        issuer=None if issuer is None else SignedTokens(issuer),
+        limits=Limits(
+            requests_per_minute=http.requests_per_minute,
+            failures_per_minute=http.failures_per_minute,
+        ),
+        note=note,
+    )
+
+
+def exposed_http(settings: Settings) -> list[Exposed]:
+    """Return the door for HTTP, if the network can come to it as it should not."""
+    http = settings.http
+    lacking = {
+        "TLS": ("http.tls.certificate and http.tls.key", http.tls.server is None),
+        "authentication": ("http.tokens or http.oidc", not http.asks),
+    }
+    missing = {what: how for what, (how, lacks) in lacking.items() if lacks}
+    if is_loopback(http.host) or not missing:
+        return []
+    return [
+        Exposed(
+            setting="http.host",
+            host=http.host,
+            lacks=" and ".join(missing),
+            remedy=", and ".join(missing.values()),
+            word="http.insecure",
+            insecure=http.insecure,
+        )
+    ]

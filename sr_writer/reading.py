@@ -70,13 +70,13 @@ def read_report(dataset: Dataset) -> Report:
     Permanent
         If it is another kind of object, somebody else's, or damaged.
     """
-    _check_ours(dataset)
     try:
+        _check_ours(dataset)
         return _report(dataset)
     except PacsightError:
         raise
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        # whatever a tree leads to that is not as we write it
+    except Exception as error:
+        # whatever a tree leads to that is not as we write it: pydicom reads values late
         raise Permanent("the report is damaged: its content is not as written") from (
             error
         )

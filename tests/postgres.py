@@ -54,11 +54,11 @@ class Cluster:
     Parameters
     ----------
     settings
-        Of the server, by name, besides where it listens.
+        Its settings, besides those that make haste.
     """
 
     binaries: Path
-    settings: Mapping[str, str] = field(default_factory=HASTE.copy)
+    settings: Mapping[str, str] = field(default_factory=dict)
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="pg")))
     _names: "count[int]" = field(default_factory=count)
     _process: subprocess.Popen[bytes] | None = None
@@ -88,7 +88,8 @@ class Cluster:
 
     def start(self) -> None:
         """Start it, with the data that it has; it does not wait until it answers."""
-        settings = {**self.settings, "unix_socket_directories": str(self.folder)}
+        settings = {**HASTE, "unix_socket_directories": str(self.folder)}
+        settings.update(self.settings)
         options = [f"-c{name}={value}" for name, value in settings.items()]
         self._process = self._start("postgres", "-D", str(self._data), *options)
 
@@ -111,6 +112,11 @@ class Cluster:
                 words.format(sql.Identifier(name), sql.Identifier(template))
             )
         return name
+
+    def run(self, statement: str) -> None:
+        """Run a statement as the superuser."""
+        with self._connected() as connection:
+            connection.execute(sql.SQL(statement))
 
     def drop(self, name: str) -> None:
         """Remove a database, whoever is still connected to it."""
@@ -149,7 +155,11 @@ class Cluster:
 
     def _connected(self) -> "psycopg.Connection[tuple[object, ...]]":
         return psycopg.connect(
-            host=str(self.folder), user="pacsight", dbname="postgres", autocommit=True
+            host=str(self.folder),
+            port=self.settings.get("port", "5432"),
+            user="pacsight",
+            dbname="postgres",
+            autocommit=True,
         )
 
     def await_start(self) -> None:

@@ -13,12 +13,15 @@ import pydicom
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
+from starlette.applications import Starlette
 
 from dicom_node.domain import Received, Refusal
 from dicom_node.errors import OUT_OF_RESOURCES, Rejected
 from dicom_node.intake import Intake
 from dicom_node.matching import PriorityRule
 from dicom_node.spool import Spool
+from dicom_node.stow import routes
+from dicom_node.web.server import HttpServer
 
 ROOT = "1.2.826.0.1.3680043.8.498.55"
 STUDY = f"{ROOT}.1"
@@ -161,6 +164,11 @@ def house(folder: Path, rules: Sequence[PriorityRule] = (), **room: int) -> Hous
     books = Books()
     intake = Intake(spool=spool, recorder=books, rules=rules, clock=lambda: T0)
     return House(spool=spool, intake=intake, books=books)
+
+
+def stow_server(intake: Intake, **limits: int) -> HttpServer:
+    """Return a server of STOW-RS alone, with nothing before it."""
+    return HttpServer(Starlette(routes=routes(intake, **limits)))
 
 
 @contextmanager

@@ -17,8 +17,8 @@ import httpx
 from pydicom import Dataset, dcmwrite
 from sqlalchemy import select
 
-from dicom_node.cli import study_json
 from dicom_node.ledger import Tx, open_ledger, overview, tables
+from dicom_node.lines import study_json
 
 PACSIGHT = Path(sys.executable).with_name("pacsight")
 DCMSEND = "/usr/bin/dcmsend"

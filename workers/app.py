@@ -8,19 +8,23 @@ from importlib.metadata import version
 
 import structlog
 
+from dicom_node.auditing import alarmed, audited
 from dicom_node.config import Settings
 from dicom_node.dispatch import QUEUES, celery_app
-from dicom_node.domain import Code
+from dicom_node.domain import Code, Note
 from dicom_node.errors import SettingsError
 from dicom_node.ledger import open_ledger
 from dicom_node.objects import ObjectStore
+from dicom_node.wiring import broker_tls
 from sr_writer.codes import FINDINGS_REPORT, IMAGING_MEASUREMENT_REPORT
 from workers import tasks
 from workers.decoding import DecodePool
+from workers.encoder import device_kind
 from workers.equipping import equip
 from workers.inforce import packs_in_force
 from workers.pack import Pack
 from workers.pipeline import Bench
+from workers.presence import present
 
 TITLES = {
     "ai-findings": FINDINGS_REPORT,
@@ -44,11 +48,17 @@ def run_worker(settings: Settings) -> None:
             "broker_url is not set: name a broker, or use `pacsight up`,"
             " which starts a private one"
         )
-    app = celery_app(settings.broker_url)
-    with bench(settings, packs_in_force(settings)) as ready:
+    with alarmed(settings, "worker"):
+        packs = packs_in_force(settings)
+    app = celery_app(settings.broker_address, broker_tls(settings))
+    with (
+        audited(settings, "worker") as note,
+        bench(settings, packs, note=note) as ready,
+    ):
         tasks.register(app, ready)
-        for equipped in ready.packs.values():
-            log.info("pack_ready", pack=equipped.pack.name)
+        held = [equipped.pack for equipped in ready.packs.values()]
+        for pack in held:
+            log.info("pack_ready", pack=pack.name)
         worker = app.Worker(
             pool="solo",
             queues=list(QUEUES),
@@ -58,15 +68,26 @@ def run_worker(settings: Settings) -> None:
             without_mingle=True,
             optimization="fair",
         )
-        worker.start()
+        device = device_kind(settings.worker.device)
+        names = tuple(f"{pack.name} {pack.version}" for pack in held)
+        with present(ready.ledger, device=device, packs=names, clock=_now):
+            worker.start()
 
 
 @contextmanager
-def bench(settings: Settings, packs: Sequence[Pack]) -> Iterator[Bench]:
-    """Yield what a worker needs, and put it away at the end."""
+def bench(
+    settings: Settings, packs: Sequence[Pack], *, note: Note = lambda _: None
+) -> Iterator[Bench]:
+    """Yield what a worker needs, and put it away at the end.
+
+    Parameters
+    ----------
+    note
+        Takes what the audit trail is told.
+    """
     with ExitStack() as stack:
         ledger = open_ledger(
-            settings.ledger_address, migrate=False, patience_s=LEDGER_PATIENCE_S
+            settings.ledger_address, migrate=False, starting_s=LEDGER_PATIENCE_S
         )
         stack.callback(ledger.close)
         pool = stack.enter_context(decode_pool(settings))
@@ -93,6 +114,7 @@ def bench(settings: Settings, packs: Sequence[Pack]) -> Iterator[Bench]:
             clock=_now,
             software=version("pacsight"),
             purpose=_code(settings.report.purpose),
+            note=note,
         )
 
 

@@ -17,15 +17,18 @@ import typer
 from pydicom.config import disable_value_validation
 from rich.console import Console
 
+from dicom_node import audit_command, purge_command
 from dicom_node import cli as node_cli
 from dicom_node.cli import ConfigOption, JsonOption
 from dicom_node.config import Settings, load_settings
 from dicom_node.errors import PacsightError, Transient
 from dicom_node.lifecycle import State
+from dicom_node.lines import study_json
 from dicom_node.logs import configure_logs
-from workers.commands import atlas, data, gate, threshold
+from workers.commands import atlas, data, doctor, forget, gate, threshold
 from workers.commands import evaluate as evaluate_command
 from workers.commands import pack as pack_commands
+from workers.commands import quarantine as quarantine_commands
 
 PERMANENT, TRANSIENT, INTERRUPTED = 2, 75, 130
 """Exit codes: what will not work however often it is tried, EX_TEMPFAIL, and Ctrl-C."""
@@ -40,12 +43,17 @@ app = typer.Typer(
     add_completion=False,
 )
 node_cli.register(app)
+purge_command.register(app)
+audit_command.register(app)
 pack_commands.register(app)
 threshold.register(app)
 evaluate_command.register(app)
 gate.register(app)
 data.register(app)
 atlas.register(app)
+doctor.register(app)
+forget.register(app)
+quarantine_commands.register(app)
 
 
 def main() -> None:
@@ -69,11 +77,14 @@ def up(*, config: ConfigOption = None) -> None:
 @app.command()
 def node(*, config: ConfigOption = None) -> None:
     """Run the node: front doors, ledger, outbox."""
+    from dicom_node.auditing import alarmed
     from dicom_node.service import Node
     from workers.inforce import packs_in_force
 
     settings = _settings(config)
-    running = Node(settings, [pack.card for pack in packs_in_force(settings)])
+    with alarmed(settings, "node"):
+        cards = [pack.card for pack in packs_in_force(settings)]
+    running = Node(settings, cards)
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
@@ -115,7 +126,7 @@ def analyze(
     for file, why in done.refused:
         typer.echo(f"pacsight: {file} was not taken in: {why}", err=True)
     if as_json:
-        lines = [node_cli.study_json(line) for line in done.studies]
+        lines = [study_json(line) for line in done.studies]
         typer.echo(json.dumps(lines, indent=2))
     else:
         Console().print(node_cli.study_table(done.studies))

@@ -50,6 +50,11 @@ from workers.facts import (
 )
 from workers.geometry import NOWHERE, Geometry, geometry_of
 
+
+class TooLargeError(Permanent):
+    """A frame needs more memory than decoding may use."""
+
+
 Pixels = NDArray[Any]
 """(H, W) stored values, or (H, W, 3) RGB; integer or float of any width."""
 
@@ -66,6 +71,7 @@ _PYDICOM_SAYS = (
     "Unable to decode as exceptions were raised by all available plugins: imagecodecs: "
 )
 _REASON_LENGTH = 200
+TOO_LARGE = "it needs more memory than decoding may use"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -320,7 +326,7 @@ def _explained() -> Iterator[None]:
     except PacsightError:
         raise
     except MemoryError:
-        raise Permanent("it needs more memory than decoding may use") from None
+        raise TooLargeError(TOO_LARGE) from None
     except OSError as error:
         reason = error.strerror or _first_line(error)
         if error.errno in _LASTING:

@@ -160,6 +160,17 @@ def half_profile(device: str) -> str:
     return "bfloat16" if native else "float16"
 
 
+def device_kind(device: str) -> str:
+    """Return where models run, ``cpu`` or ``cuda``, if a worker is set to `device`.
+
+    Raises
+    ------
+    Permanent
+        If it is to be a GPU, and there is none.
+    """
+    return _device(device).type
+
+
 def device_name(device: str) -> str:
     """Return what a device is called: by its maker, or by its instructions."""
     at = _device(device)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from dicom_node.dispatch import HARD_LIMIT_S
 from dicom_node.domain import (
     AtlasSearch,
+    AtlasSearched,
     Code,
     EmbeddedFrame,
     EncodedObject,
@@ -50,7 +51,7 @@ from workers.pack import Pack
 from workers.similar import Atlas, similar_cases
 from workers.study import EmbeddedImage, Gate, image_ref
 from workers.volumes import Volume, slice_of, volumes
-from workers.withdrawal import Note, notes
+from workers.withdrawal import Note, not_taken_back, notes
 
 log = structlog.get_logger(__name__)
 
@@ -93,6 +94,8 @@ class Bench:
         pacsight's version.
     title, purpose
         What reports are called, and as what their pack is named in them.
+    note
+        Takes what the audit trail is told.
     """
 
     ledger: Ledger
@@ -109,6 +112,7 @@ class Bench:
     clock: Callable[[], datetime]
     software: str
     purpose: Code = PROCESSING_EQUIPMENT
+    note: Callable[[AtlasSearched], None] = lambda _: None
 
     def encoder(self, key: Sha256) -> Encoder | None:
         """Return the encoder with that key's digest, or None."""
@@ -178,7 +182,12 @@ def embed(
 def _unreadable(task: FrameTask, failure: Failure) -> EmbeddedFrame:
     if failure.transient:
         raise Transient(failure.reason)
-    return EmbeddedFrame(embedding=task.embedding, vector=b"", reason=failure.reason)
+    return EmbeddedFrame(
+        embedding=task.embedding,
+        vector=b"",
+        reason=failure.reason,
+        fatal=failure.fatal,
+    )
 
 
 def _embedded(
@@ -220,11 +229,31 @@ def _conclude(lease: Lease, equipped: Equipped, bench: Bench) -> None:
     with bench.ledger.read() as tx:
         job = results.job_input(tx, lease.work, encoder=encoder)
     result = classify(job, equipped, bench)
+    if (found := result.cases) is not None:
+        atlas, pack = f"{found.atlas} {found.version}", equipped.pack.name
+        bench.note(AtlasSearched(atlas=atlas, pack=pack, study_uid=job.study_uid))
     stored = list(_objects(result, job, bench))
     with bench.ledger.write() as tx:
         settled = results.settle_job(tx, lease, result, stored, now=bench.clock())
+        purged = not_taken_back(result, job.former, superseded=bench.reject_superseded)
+        if settled and purged:
+            results.note_purged(tx, lease.work, purged, now=bench.clock())
     if settled:
         log.info("study_concluded", study_uid=job.study_uid, revision=job.revision)
+    else:
+        _drop_forgotten(lease.work, stored, bench)
+
+
+def _drop_forgotten(job: int, stored: Sequence[StoredObject], bench: Bench) -> None:
+    """Delete what was composed of a study that was forgotten meanwhile.
+
+    Where only the lease was lost, the same bytes may be another worker's by now.
+    """
+    with bench.ledger.read() as tx:
+        if results.job_device(tx, job) is not None:
+            return
+    for one in stored:
+        bench.objects.drop(one.path)
 
 
 def _objects(result: Result, job: JobInput, bench: Bench) -> Iterator[StoredObject]:

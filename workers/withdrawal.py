@@ -30,6 +30,8 @@ def notes(
 ) -> Iterator[Note]:
     """Yield a note for each patient and reason.
 
+    What was purged is left out, see `not_taken_back`.
+
     Parameters
     ----------
     former
@@ -46,7 +48,8 @@ def notes(
     Transient
         If a file in the outbox cannot be read.
     """
-    for (reason, _), rejected in _by_reason(result, former, superseded).items():
+    there = [one for one in former if not one.purged]
+    for (reason, _), rejected in _by_reason(result, there, superseded).items():
         note = compose_rejection(
             result,
             [_header(outbox.path(one.path)) for one in rejected],
@@ -55,6 +58,18 @@ def notes(
             purpose=purpose,
         )
         yield note, tuple(one.artefact for one in rejected)
+
+
+def not_taken_back(
+    result: Result,
+    former: Sequence[FormerObject],
+    *,
+    superseded: bool,
+) -> int:
+    """Return how many objects should be rejected, and were purged."""
+    purged = [one for one in former if one.purged]
+    heaps = _by_reason(result, purged, superseded).values()
+    return sum(len(heap) for heap in heaps)
 
 
 def _by_reason(

@@ -5,7 +5,8 @@ The environment wins over the file. Importing this package reads nothing: only
 ``docs/settings.md``.
 """
 
+from dicom_node.config.masking import masked
 from dicom_node.config.reading import load_settings
 from dicom_node.config.settings import Settings, setting_names
 
-__all__ = ["Settings", "load_settings", "setting_names"]
+__all__ = ["Settings", "load_settings", "masked", "setting_names"]

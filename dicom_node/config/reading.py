@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
+from dicom_node.access import ServiceToken
 from dicom_node.config.settings import NESTED, PREFIX, Settings, setting_names
 from dicom_node.config.tables import PackRuleTable, PriorityRuleTable
 from dicom_node.errors import SettingsError
@@ -96,6 +97,8 @@ def _read_file(path: Path | None) -> Tables:
         raise SettingsError(f"there is no settings file {path}")
     try:
         return TomlConfigSettingsSource(Settings, path)()
+    except RecursionError:
+        raise SettingsError(f"{path} nests its values too deep") from None
     except TOMLDecodeError as error:
         raise SettingsError(f"{path} is not TOML: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -143,6 +146,7 @@ def _known_beside(where: str) -> list[str]:
         "peers.retry": RetryPolicy.__dataclass_fields__,
         "peers.tls": Tls.__dataclass_fields__,
         "peers.credentials": Credentials.__dataclass_fields__,
+        "http.tokens": ServiceToken.__dataclass_fields__,
         "priority_rules": PriorityRuleTable.model_fields,
         "pack_rules": PackRuleTable.model_fields,
     }

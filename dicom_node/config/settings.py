@@ -10,7 +10,10 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from dicom_node.config.addresses import address_fault, with_password
 from dicom_node.config.tables import (
+    Audit,
+    BrokerTls,
     Delivery,
     Dicom,
     Http,
@@ -20,6 +23,7 @@ from dicom_node.config.tables import (
     PeerTable,
     PriorityRuleTable,
     Report,
+    Retention,
     Spool,
     Study,
     Table,
@@ -52,19 +56,26 @@ class Settings(BaseSettings):
     """Where the spool, the outbox and the embedded ledger lie; `~` is the user's home."""
     ledger_url: str = Field(default="", repr=False)
     """SQLAlchemy URL of the ledger. Default: SQLite in the data folder."""
+    ledger_password_file: Path | None = None
+    """A file that holds the ledger's password, so that `ledger_url` need not."""
     broker_url: str | None = Field(default=None, repr=False)
     """Celery's broker. Default: a private Redis that `pacsight up` starts."""
+    broker_password_file: Path | None = None
+    """A file that holds the broker's password, so that `broker_url` need not."""
+    broker_tls: BrokerTls = BrokerTls()
     packs: Names = ("phantoms",)
     """The packs that conclude studies: names of installed ones, or folders."""
     dicom: Dicom = Dicom()
     http: Http = Http()
     spool: Spool = Spool()
+    retention: Retention = Retention()
     study: Study = Study()
     work: Work = Work()
     worker: Worker = Worker()
     report: Report = Report()
     delivery: Delivery = Delivery()
     thresholds: Thresholds = Thresholds()
+    audit: Audit = Audit()
     log: Log = Log()
     peers: tuple[PeerTable, ...] = ()
     """The other systems, see below."""
@@ -78,13 +89,38 @@ class Settings(BaseSettings):
     def _expand(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
+    @field_validator("ledger_url", "broker_url")
+    @classmethod
+    def _check_address(cls, value: str | None) -> str | None:
+        if fault := address_fault(value or ""):
+            raise ValueError(fault)
+        return value
+
     @model_validator(mode="after")
     def _check_peers(self) -> "Settings":
         check_peers(self.peers)
+        mutual = self.dicom.tls.ca is not None
+        for peer in self.peers:
+            if peer.certificates and not mutual:
+                raise SettingsError(
+                    f"peer {peer.name!r}: certificates need dicom.tls.ca: without it no"
+                    " caller shows one"
+                )
         for peer in self.peers:
             if peer.tls is not None:
-                _check_files(peer.name, peer.tls)
+                _check_files(f"peer {peer.name!r}", peer.tls)
         return self
+
+    @model_validator(mode="after")
+    def _check_audit(self) -> "Settings":
+        if self.audit.syslog_host:
+            _check_files("audit", self.audit.tls or Tls())
+        return self
+
+    @property
+    def audit_dir(self) -> Path:
+        """Return the folder of the audit trail."""
+        return self.audit.folder or self.data_dir / "audit"
 
     @property
     def spool_dir(self) -> Path:
@@ -99,7 +135,13 @@ class Settings(BaseSettings):
     @property
     def ledger_address(self) -> str:
         """Return the ledger's URL; SQLite in the data folder unless set."""
-        return self.ledger_url or f"sqlite:///{self.data_dir / 'ledger.sqlite'}"
+        given = self.ledger_url or f"sqlite:///{self.data_dir / 'ledger.sqlite'}"
+        return with_password(given, self.ledger_password_file)
+
+    @property
+    def broker_address(self) -> str:
+        """Return the broker's URL with its password; empty for none."""
+        return with_password(self.broker_url or "", self.broker_password_file)
 
     @property
     def caller(self) -> Caller:
@@ -135,12 +177,12 @@ class Settings(BaseSettings):
         return (init_settings,)
 
 
-def _check_files(name: str, tls: Tls) -> None:
-    """Raise unless the files that a peer's TLS needs are there and can be used."""
+def _check_files(who: str, tls: Tls) -> None:
+    """Raise unless the files that a connection's TLS needs are there and can be used."""
     try:
         client_context(tls)
     except SettingsError as error:
-        raise SettingsError(f"peer {name!r}: {error}") from error
+        raise SettingsError(f"{who}: {error}") from error
 
 
 def setting_names() -> list[str]:
@@ -148,8 +190,16 @@ def setting_names() -> list[str]:
     names: list[str] = []
     for name, field in Settings.model_fields.items():
         table = field.annotation
-        if isinstance(table, type) and issubclass(table, Table):
-            names.extend(f"{name}.{key}" for key in table.model_fields)
-        else:
-            names.append(name)
+        names.extend(f"{name}{key}" for key in _keys(table))
     return names
+
+
+def _keys(table: object) -> list[str]:
+    """Return the dotted keys of a table, with the dot before; of a value, one: empty."""
+    if not (isinstance(table, type) and issubclass(table, Table)):
+        return [""]
+    return [
+        f".{name}{key}"
+        for name, field in table.model_fields.items()
+        for key in _keys(field.annotation)
+    ]

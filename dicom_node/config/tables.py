@@ -3,13 +3,13 @@
 The line under a key is its entry in ``docs/settings.md``.
 """
 
-import ipaddress
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -22,13 +22,16 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode
 
+from dicom_node.access import Issuer, ServiceToken, check_tokens, is_loopback
 from dicom_node.domain import ALWAYS_COMPOSED, ObjectKind, Priority
 from dicom_node.errors import SettingsError
 from dicom_node.matching import PackRule, PriorityRule, Rule
 from dicom_node.peers import Peer, Tls, check_aet
+from dicom_node.tls import ServerTls
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
+DAY_S = 86_400.0
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -55,6 +58,12 @@ def _parsed_peer(value: object) -> object:
     return table
 
 
+def _parsed_tls(value: object) -> object:
+    """Return the table with its paths absolute."""
+    fields = Tls.__dataclass_fields__
+    return _absolute(value, fields) if isinstance(value, dict) else value
+
+
 def _absolute(table: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     """Return the table with these keys as absolute paths, where they are texts."""
     paths = {
@@ -77,12 +86,10 @@ PeerTable = Annotated[Peer, BeforeValidator(_parsed_peer)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach a server that listens there."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _tls_host(given: dict[str, Any]) -> str:
+    """Return the address of TLS as it was given, empty where there is none."""
+    tls = given.get("tls")
+    return tls.host if isinstance(tls, DicomTls) and tls.certificate else ""
 
 
 class Table(BaseModel):
@@ -93,6 +100,64 @@ class Table(BaseModel):
     )
 
 
+def _absolute_path(value: Path) -> Path:
+    return value.expanduser().absolute()
+
+
+File = Annotated[Path, AfterValidator(_absolute_path)]
+
+
+class DicomTls(Table):
+    """DIMSE over TLS; there is none without a certificate."""
+
+    host: str = ""
+    """Address that the node listens on for associations over TLS. Default: `dicom.host`."""
+    port: Port = 2762
+    """Port for associations over TLS; 0 takes a free one."""
+    certificate: File | None = None
+    """The node's certificate, PEM, with those between it and the authority's. Without it there is no TLS."""
+    key: File | None = None
+    """Its private key, without a password. Default: it is in the file `certificate`."""
+    ca: File | None = None
+    """Certificates of the authorities that may have signed a caller's. Without it no caller is asked for one."""
+    client: Literal["required", "optional"] = "required"
+    """With `ca`: whether a caller has to show a certificate. One that is shown is always checked."""
+
+    @model_validator(mode="after")
+    def _check_files(self) -> "DicomTls":
+        if self.certificate is None and (self.key or self.ca):
+            raise SettingsError("dicom.tls.key and dicom.tls.ca need a certificate")
+        return self
+
+    @property
+    def is_mutual(self) -> bool:
+        """Return whether nobody comes in without a certificate."""
+        return self.ca is not None and self.client == "required"
+
+    @property
+    def server(self) -> ServerTls | None:
+        """Return how associations over TLS are protected; None: there are none."""
+        if self.certificate is None:
+            return None
+        return ServerTls(
+            certificate=self.certificate,
+            key=self.key,
+            ca=self.ca,
+            required=self.client == "required",
+        )
+
+
+class BrokerTls(Table):
+    """TLS towards Redis, where `broker_url` begins with `rediss`."""
+
+    ca: File | None = None
+    """Certificates of the authorities that may have signed its certificate. Default: those that the system trusts."""
+    certificate: File | None = None
+    """The node's own certificate, where Redis asks for one."""
+    key: File | None = None
+    """Its private key, without a password."""
+
+
 class Dicom(Table):
     """The DIMSE side of the node."""
 
@@ -101,11 +166,19 @@ class Dicom(Table):
     also_called: Names = ()
     """Further titles that the node answers to, besides those that peers and priority rules name."""
     host: str = "127.0.0.1"
-    """Address that the node listens on for DICOM associations; `0.0.0.0` for all."""
+    """Address that the node listens on for DICOM associations; `0.0.0.0` for all, which needs TLS or `insecure`."""
     port: Port = 11112
     """Port for DICOM associations; 0 takes a free one."""
+    plain: bool = True
+    """Whether plain associations are served, without TLS, at `host` and `port`."""
+    tls: DicomTls = DicomTls()
+    insecure: bool = False
+    """Whether `host` beyond loopback may be open without TLS and client certificates. It is said loudly at every start."""
     accept_unknown_peers: bool = Field(
-        default_factory=lambda given: is_loopback(given.get("host", ""))
+        default_factory=lambda given: (
+            is_loopback(given.get("host", ""))
+            and is_loopback(_tls_host(given) or "localhost")
+        )
     )
     """Whether systems that are not in the table of peers may send. True on loopback, else false."""
     max_associations: PositiveInt = 32
@@ -121,6 +194,11 @@ class Dicom(Table):
     network_timeout_s: PositiveFloat = 60.0
     """How long an association may be silent before the node aborts it."""
 
+    @property
+    def tls_host(self) -> str:
+        """Return the address for associations over TLS."""
+        return self.tls.host or self.host
+
     @field_validator("aet")
     @classmethod
     def _check_aet(cls, value: str) -> str:
@@ -135,17 +213,106 @@ class Dicom(Table):
         return value
 
 
+class HttpTls(Table):
+    """HTTP over TLS; there is none without a certificate."""
+
+    certificate: File | None = None
+    """The node's certificate, PEM, with those between it and the authority's. Without it there is no TLS."""
+    key: File | None = None
+    """Its private key, without a password. Default: it is in the file `certificate`."""
+    ca: File | None = None
+    """Certificates of the authorities that may have signed a caller's. With it, nobody comes in without a certificate."""
+
+    @model_validator(mode="after")
+    def _check_files(self) -> "HttpTls":
+        if self.certificate is None and (self.key or self.ca):
+            raise SettingsError("http.tls.key and http.tls.ca need a certificate")
+        return self
+
+    @property
+    def server(self) -> ServerTls | None:
+        """Return how connections are protected; None: they are not."""
+        if self.certificate is None:
+            return None
+        return ServerTls(certificate=self.certificate, key=self.key, ca=self.ca)
+
+
+class Oidc(Table):
+    """Tokens that an OpenID Connect issuer signs; none are accepted without an issuer."""
+
+    issuer: str = ""
+    """Address of the OpenID Connect issuer, exactly as it writes it in `iss`; it has to be https."""
+    audience: str = ""
+    """What its tokens have to name in `aud`."""
+    roles_claim: str = "roles"
+    """The claim that lists the roles; dots lead into objects: `realm_access.roles`."""
+    role_prefix: str = ""
+    """What stands before our roles there, e.g. `pacsight-`; other words are not ours."""
+    username_claim: str = "sub"
+    """The claim that names the user in logs and the audit trail."""
+    algorithms: Names = ("RS256", "PS256", "ES256", "EdDSA")
+    """Signatures that are accepted; only those with a public key can be."""
+    leeway_s: float = 30.0
+    """How far the issuer's clock may be off ours."""
+    ca: File | None = None
+    """Certificates of the authorities that may have signed the issuer's. Default: those that the system trusts."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "Oidc":
+        _ = self.trusted
+        return self
+
+    @property
+    def trusted(self) -> Issuer | None:
+        """Return whose signed tokens are accepted, None for nobody's."""
+        if not self.issuer:
+            return None
+        return Issuer(
+            issuer=self.issuer,
+            audience=self.audience,
+            roles_claim=self.roles_claim,
+            role_prefix=self.role_prefix,
+            username_claim=self.username_claim,
+            algorithms=self.algorithms,
+            leeway_s=self.leeway_s,
+            ca=self.ca,
+        )
+
+
 class Http(Table):
-    """The HTTP side of the node: STOW-RS and pages."""
+    """The HTTP side of the node: STOW-RS, its own interface and a page."""
 
     host: str = "127.0.0.1"
-    """Address that the node listens on for HTTP; `0.0.0.0` for all, and then behind a proxy that asks who is there: the node does not."""
+    """Address that the node listens on for HTTP; `0.0.0.0` for all."""
     port: Port = 8080
     """Port for HTTP; 0 takes a free one."""
+    insecure: bool = False
+    """Whether `host` beyond loopback may be open without TLS or without tokens. It is said loudly at every start."""
+    tls: HttpTls = HttpTls()
+    tokens: tuple[ServiceToken, ...] = ()
+    """Tokens of services, see below. With one of them, or an issuer, nobody comes in without a token."""
+    oidc: Oidc = Oidc()
+    requests_per_minute: PositiveInt = 30_000
+    """Requests that one name, or one address without a name, may send in a minute; more are answered 429."""
+    failures_per_minute: PositiveInt = 30
+    """Tokens that are not accepted, of one address in a minute; more are answered 429."""
+    trusted_proxies: Names = ()
+    """Addresses of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."""
     max_body_bytes: PositiveInt = 16 * GIB
     """Largest STOW-RS request, 16 GiB unless set; longer ones are answered 413."""
     timeout_s: PositiveFloat = 60.0
     """How long the node waits for a DICOMweb service to answer."""
+
+    @field_validator("tokens")
+    @classmethod
+    def _check_tokens(cls, value: tuple[ServiceToken, ...]) -> tuple[ServiceToken, ...]:
+        check_tokens(value)
+        return value
+
+    @property
+    def asks(self) -> bool:
+        """Return whether somebody has to show who they are."""
+        return bool(self.tokens) or bool(self.oidc.issuer)
 
 
 class Spool(Table):
@@ -162,6 +329,28 @@ class Spool(Table):
     @classmethod
     def _expand(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().absolute()
+
+
+Days = Annotated[float, Field(gt=0)] | Literal["never"]
+
+
+class Retention(Table):
+    """How long files stay that are needed no more."""
+
+    spool_days: Days = 30.0
+    """Received instances are removed so many days (fractions too) after their study was done, delivered and verified everywhere; `never` keeps them."""
+    objects_days: Days = 90.0
+    """The same of results, in the outbox folder."""
+
+    @property
+    def spool_s(self) -> float | None:
+        """Return how long received instances stay, in seconds; None for ever."""
+        return None if self.spool_days == "never" else self.spool_days * DAY_S
+
+    @property
+    def objects_s(self) -> float | None:
+        """Return the same of results."""
+        return None if self.objects_days == "never" else self.objects_days * DAY_S
 
 
 class Study(Table):
@@ -284,6 +473,34 @@ class Delivery(Table):
     """How long to wait for a report on storage commitment before the peer is asked by a query instead."""
     verify_age_s: PositiveFloat = 900.0
     """An object that a destination says it stored and does not find for so long is sent again."""
+
+
+class Audit(Table):
+    """The audit trail (PS3.15 A.5): who did what to which study."""
+
+    enabled: bool = True
+    """Whether there is a trail."""
+    folder: Path | None = None
+    """Where its files lie, for their owner alone. Default: `audit` in the data folder."""
+    source_id: Annotated[str, Field(min_length=1, max_length=48)] = "pacsight"
+    """What this system is called among the audit sources of the site (AuditSourceID)."""
+    patient_id: Literal["pseudonym", "plain"] = "pseudonym"
+    """How patients are named: by a `pseudonym` of their Patient ID, made with the key `audit.key` in the data folder, or by the ID itself, `plain`, as the Standard has it. Names are never written."""
+    max_file_bytes: Annotated[int, Field(ge=4096)] = 64 * MIB
+    """A file that would become longer is followed by another, 64 MiB unless set; so is that of the day before."""
+    keep_days: Annotated[int, Field(ge=0)] = 0
+    """Files of earlier days are removed, but never what a collector does not have; 0 keeps them for ever."""
+    syslog_host: str = ""
+    """Host of a collector (syslog over TLS, RFC 5425); none: the files are all there is."""
+    syslog_port: Annotated[int, Field(ge=1, le=65535)] = 6514
+    """Its port."""
+    tls: Annotated[Tls | None, BeforeValidator(_parsed_tls)] = None
+    """Table with `ca`, `certificate` and `key` of the connection to the collector, as for peers. Default: authorities of the system, and no certificate of ours."""
+
+    @field_validator("folder")
+    @classmethod
+    def _expand(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
 
 
 class Log(Table):

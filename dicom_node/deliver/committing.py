@@ -83,7 +83,8 @@ class _Inbox:
 
     def _reported(self, event: evt.Event) -> tuple[int, Dataset | None]:
         try:
-            report = commitment.read_report(event.event_type, event.event_information)
+            information = commitment.decoded(lambda: event.event_information)
+            report = commitment.read_report(event.event_type, information)
         except ReportError:
             return commitment.INVALID_ARGUMENT, None
         if report.transaction_uid != self.transaction_uid:

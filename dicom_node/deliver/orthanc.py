@@ -101,7 +101,7 @@ class OrthancDestination:
             return refusal(outgoing, error.http_status_code, headers)
         except orthanc.OrthancApiException as error:
             return self._unanswered(outgoing, error)
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             why = f"{self.peer.name}: it answers as no Orthanc does; is orthanc right?"
             return Outcome.slowly(outgoing, why)
         if said == "Success":
@@ -140,7 +140,7 @@ class OrthancDestination:
                 return Finding.there(key, How.CONTENT, "Orthanc holds what was sent")
         except orthanc.OrthancApiException as error:
             return cannot_say(outgoing, self._error(error))
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             odd = Permanent(f"{self.peer.name}: it answers as no Orthanc does")
             return cannot_say(outgoing, odd)
         return Finding(delivery=key, found=Found.CONFLICT, detail=OTHER_CONTENT)

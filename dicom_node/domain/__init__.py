@@ -29,7 +29,9 @@ from dicom_node.domain.audited import (
     Queried,
     ResultsSent,
     SecurityAlert,
+    SopClassCount,
     StudyForgotten,
+    TrailRead,
     UserAuthenticated,
 )
 from dicom_node.domain.exam import Exam
@@ -115,10 +117,12 @@ __all__ = [
     "SecurityAlert",
     "SeriesUid",
     "Sha256",
+    "SopClassCount",
     "SopClassUid",
     "SopInstanceUid",
     "StudyForgotten",
     "StudyUid",
+    "TrailRead",
     "Unreadable",
     "Urgency",
     "UserAuthenticated",

@@ -1,6 +1,6 @@
 """What came in: an instance as received, who sent it, and how urgent it is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import NewType
@@ -72,6 +72,8 @@ class Header:
     patient
         Digest of PatientID and IssuerOfPatientID. Equal digests mean the same
         patient; the identifiers themselves stay in the spool.
+    patient_id
+        PatientID (0010,0020), for the audit trail alone: no ledger keeps it.
     attributes
         Digest of the patient and study attributes that reports copy.
     exam
@@ -102,6 +104,7 @@ class Header:
     reason: str
     priority: Priority
     passed_over: tuple[str, ...] = ()
+    patient_id: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,11 +89,14 @@ class PendingFrame:
         The ledger's key of the embedding to be made.
     encoder
         Digest of the `EncoderKey`.
+    alone
+        Whether a worker died on a batch that held it: it is not put with others again.
     """
 
     embedding: int
     encoder: Sha256
     priority: Priority
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +146,8 @@ class EmbeddedFrame:
     geometry
         Where the frame lies, as JSON of the worker's; no patient data. Empty if
         unreadable.
+    fatal
+        Whether its file ended those who tried to read it: the instance is quarantined.
     """
 
     embedding: int
@@ -150,3 +155,4 @@ class EmbeddedFrame:
     pixels: str = ""
     reason: str = ""
     geometry: str = ""
+    fatal: bool = False

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
+from enum import StrEnum
 from itertools import groupby
 from typing import Any
 
@@ -34,6 +35,15 @@ from dicom_node.lifecycle import Event, State
 _EVIDENCE = version.c.current & (version.c.analysis != Analysis.OWN)
 
 
+class Known(StrEnum):
+    """What the ledger says of a file of the spool."""
+
+    NOT = "not known"
+    KEPT = "kept"
+    PURGED = "purged"
+    """It is not there any more, says the ledger."""
+
+
 class UnknownInstanceError(Permanent):
     """The study has no such instance among those that count."""
 
@@ -56,10 +66,13 @@ def record(
         _record_study(tx, group, encoders)
 
 
-def known(tx: Connection, paths: Collection[str]) -> set[str]:
-    """Return which of the spooled files at these paths are in the ledger."""
-    query = select(version.c.path).where(version.c.path.in_(paths))
-    return set(tx.execute(query).scalars())
+def known(tx: Connection, paths: Collection[str]) -> dict[str, Known]:
+    """Return what the ledger says of each of the spooled files at these paths."""
+    query = select(version.c.path, version.c.purged_at).where(version.c.path.in_(paths))
+    found = dict.fromkeys(paths, Known.NOT)
+    for path, purged_at in tx.execute(query):
+        found[path] = Known.KEPT if purged_at is None else Known.PURGED
+    return found
 
 
 def _groups(received: Iterable[Received]) -> Iterator[list[Received]]:
@@ -96,6 +109,7 @@ def _record_study(
 ) -> None:
     row = _study_for_update(tx, group[0])
     former = _former_versions(tx, group)
+    _back(tx, group, former)
     changed = [r for r in group if not _known(r, former)]
     if not changed:
         return
@@ -146,6 +160,7 @@ def _former_versions(tx: Connection, group: list[Received]) -> Sequence[Any]:
         version.c.sha256,
         version.c.current,
         version.c.analysis,
+        version.c.purged_at,
     ).where(version.c.sop_instance_uid.in_(uids))
     return tx.execute(query).all()
 
@@ -154,6 +169,14 @@ def _same(received: Received, former: Sequence[Any]) -> Any:
     uid, digest = received.header.sop_instance_uid, received.sha256
     same = (f for f in former if (f.sop_instance_uid, f.sha256) == (uid, digest))
     return next(same, None)
+
+
+def _back(tx: Connection, group: list[Received], former: Sequence[Any]) -> None:
+    """Note that files which were purged have come again, whatever they change."""
+    same = [found for r in group if (found := _same(r, former)) is not None]
+    back = [found.id for found in same if found.purged_at is not None]
+    if back:
+        tx.execute(update(version).where(version.c.id.in_(back)).values(purged_at=None))
 
 
 def _known(received: Received, former: Sequence[Any]) -> bool:

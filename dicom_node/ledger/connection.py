@@ -24,6 +24,7 @@ from dicom_node.files import make_folder
 BUSY_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 10
 LOOK_S = 0.1
+SETTLE_S = 10.0
 MIGRATION_LOCK = 0x70616373
 
 
@@ -60,6 +61,26 @@ class Ledger:
             yield tx
 
     @contextmanager
+    def remake(self) -> Iterator[Connection]:
+        """Run a transaction that may drop a table which others refer to.
+
+        SQLite copies a table to change it.
+        """
+        with _patiently(), self.engine.connect() as tx:
+            if tx.dialect.name != "sqlite":
+                with tx.begin():
+                    yield tx
+                return
+            raw = tx.connection
+            raw.execute("PRAGMA foreign_keys=OFF")  # nothing, once one has begun
+            try:
+                with tx.begin():
+                    tx.exec_driver_sql("BEGIN IMMEDIATE")
+                    yield tx
+            finally:
+                raw.execute("PRAGMA foreign_keys=ON")
+
+    @contextmanager
     def read(self) -> Iterator[Connection]:
         """Run a transaction that only reads, on one snapshot.
 
@@ -76,12 +97,34 @@ class Ledger:
                 tx.exec_driver_sql("BEGIN")
             yield tx
 
+    def settle(self) -> bool:
+        """Bring SQLite's write-ahead log into the database, and empty it.
+
+        What was deleted is in neither then. Returns False where somebody reads all
+        the time; on PostgreSQL there is nothing to do.
+        """
+        if self.engine.dialect.name != "sqlite":
+            return True
+        deadline = time.monotonic() + SETTLE_S
+        while True:
+            with self.engine.connect() as tx:
+                busy = tx.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar()
+            if not busy or time.monotonic() > deadline:
+                return not busy
+            time.sleep(0.1)
+
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
 
 
-def open_ledger(url: str, *, migrate: bool, patience_s: float = 0.0) -> Ledger:
+def open_ledger(
+    url: str,
+    *,
+    migrate: bool,
+    patience_s: float | None = None,
+    starting_s: float = 0.0,
+) -> Ledger:
     """Return the ledger at `url`, its schema brought up to date or checked.
 
     Parameters
@@ -91,6 +134,9 @@ def open_ledger(url: str, *, migrate: bool, patience_s: float = 0.0) -> Ledger:
     migrate
         True for the node, which owns the schema; workers only check it.
     patience_s
+        How long to wait for a connection, and for who writes; None for as long as
+        work can wait.
+    starting_s
         How long to try again where the database does not answer: whatever starts a
         machine starts everything at once.
 
@@ -105,18 +151,19 @@ def open_ledger(url: str, *, migrate: bool, patience_s: float = 0.0) -> Ledger:
     LedgerBusyError
         If the database cannot be reached.
     """
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + starting_s
     while True:
         try:
-            return _opened(url, migrate=migrate)
+            return _opened(url, migrate=migrate, patience_s=patience_s)
         except LedgerBusyError:
             if time.monotonic() >= deadline:
                 raise
             time.sleep(LOOK_S)
 
 
-def _opened(url: str, *, migrate: bool) -> Ledger:
-    ledger = Ledger(_engine(url, synchronous="NORMAL" if migrate else "FULL"))
+def _opened(url: str, *, migrate: bool, patience_s: float | None) -> Ledger:
+    synchronous = "NORMAL" if migrate else "FULL"
+    ledger = Ledger(_engine(url, synchronous=synchronous, patience_s=patience_s))
     try:
         if migrate:
             _migrate(ledger)
@@ -139,17 +186,30 @@ def _patiently() -> Iterator[None]:
         raise LedgerBusyError("too much asks the ledger at once") from error
 
 
-def _engine(url: str, *, synchronous: str) -> Engine:
+def _check_references(tx: Connection) -> None:
+    """Raise where a row refers to one that is not there."""
+    lost = tx.exec_driver_sql("PRAGMA foreign_key_check").first()
+    if lost is not None:
+        raise Permanent(
+            f"the ledger is damaged: rows of {lost[0]} miss their {lost[2]}"
+        )
+
+
+def _engine(url: str, *, synchronous: str, patience_s: float | None) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        waiting = {"connect_timeout": CONNECT_TIMEOUT_S}
+        # libpq counts whole seconds, two at least
+        waiting = {"connect_timeout": max(2, int(patience_s or CONNECT_TIMEOUT_S))}
         return create_engine(parsed, pool_pre_ping=True, connect_args=waiting)
     if parsed.database:
         make_folder(Path(parsed.database).parent)
     engine = create_engine(
         parsed,
         poolclass=QueuePool,
-        connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
+        connect_args={
+            "timeout": patience_s or BUSY_TIMEOUT_S,
+            "check_same_thread": False,
+        },
     )
 
     def connected(connection: Any, _record: object) -> None:
@@ -157,6 +217,7 @@ def _engine(url: str, *, synchronous: str) -> Engine:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={synchronous}")
         connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
 
     event.listen(engine, "connect", connected)
     return engine
@@ -171,18 +232,23 @@ def _scripts() -> Config:
 
 def _migrate(ledger: Ledger) -> None:
     config = _scripts()
-    with ledger.write() as tx:
+    with ledger.remake() as tx:
         if tx.dialect.name == "postgresql":
             tx.execute(
                 text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK}
             )
         config.attributes["connection"] = tx
+        former = MigrationContext.configure(tx).get_current_revision()
         try:
             command.upgrade(config, "head")
         except CommandError as error:
             raise LedgerOutdatedError(
                 f"the ledger was made by a newer version: {error}"
             ) from error
+        if tx.dialect.name == "sqlite":
+            now = MigrationContext.configure(tx).get_current_revision()
+            if now != former:
+                _check_references(tx)
 
 
 def _check(ledger: Ledger) -> None:

@@ -10,7 +10,15 @@ from dicom_node.domain import Analysis, PackCard, Sha256
 from dicom_node.ledger import leases
 from dicom_node.ledger.sql import insert_ignore
 from dicom_node.ledger.studies import happen
-from dicom_node.ledger.tables import batch, embedding, job, revision, study, version
+from dicom_node.ledger.tables import (
+    batch,
+    embedding,
+    job,
+    quarantine,
+    revision,
+    study,
+    version,
+)
 from dicom_node.ledger.work import PENDING
 from dicom_node.lifecycle import Event, State
 
@@ -100,6 +108,22 @@ def await_embeddings(
             row.id, row.frames, encoder=encoder, priority=row.priority
         )
     insert_ignore(tx, embedding, rows)
+    _leave_alone(tx, encoder)
+
+
+def _leave_alone(tx: Connection, encoder: Sha256) -> None:
+    """Settle the frames of instances in quarantine: no other encoder reads them either."""
+    reason = (
+        select(quarantine.c.reason)
+        .where(quarantine.c.version_id == embedding.c.version_id)
+        .scalar_subquery()
+    )
+    aside = embedding.c.version_id.in_(select(quarantine.c.version_id))
+    tx.execute(
+        update(embedding)
+        .where(aside, embedding.c.encoder == encoder, embedding.c.state == "pending")
+        .values(state="unreadable", reason=reason)
+    )
 
 
 def embedding_rows(

@@ -56,7 +56,7 @@ def claim(
     tx: Connection, table: Table, work: int, *, now: datetime, lease_s: float
 ) -> Lease | None:
     """Return a lease of the work, or None where there is nothing to do."""
-    free = or_(table.c.state == READY, _expired(table, now))
+    free = or_(table.c.state == READY, expired(table, now))
     taken = tx.execute(
         update(table)
         .where(table.c.id == work, free)
@@ -116,7 +116,7 @@ def undispatched(
         .where(
             or_(
                 and_(table.c.state == READY, unsent),
-                and_(_expired(table, now), or_(unsent, ~sent_for_the_expired)),
+                and_(expired(table, now), or_(unsent, ~sent_for_the_expired)),
             )
         )
         .order_by(table.c.priority, table.c.id)
@@ -165,11 +165,12 @@ def give_up(tx: Connection, table: Table, *, now: datetime, attempts: int) -> li
 
 
 def _exhausted(table: Table, now: datetime, attempts: int) -> ColumnElement[bool]:
-    free = or_(table.c.state == READY, _expired(table, now))
+    free = or_(table.c.state == READY, expired(table, now))
     return and_(table.c.attempts >= attempts, free)
 
 
-def _expired(table: Table, now: datetime) -> ColumnElement[bool]:
+def expired(table: Table, now: datetime) -> ColumnElement[bool]:
+    """Return whether somebody holds the work, and has been silent for too long."""
     return and_(table.c.state == LEASED, table.c.lease_until < now)
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Select,
     and_,
     exists,
     func,
@@ -93,7 +94,8 @@ def embedded(tx: Connection, *, now: datetime, key: int | None = None) -> list[i
     """Return complete studies whose every frame is embedded or known unreadable.
 
     With `key`, only that study is looked at. A study of which a worker is concluding
-    an older revision has to wait for it.
+    an older revision has to wait for it; one of which images were purged, until they
+    come again: a report needs their headers.
     """
     unsettled = (
         select(embedding.c.id)
@@ -115,7 +117,28 @@ def embedded(tx: Connection, *, now: datetime, key: int | None = None) -> list[i
         )
         .correlate(study)
     )
-    return _keys(tx, State.EMBEDDING, key, ~exists(unsettled), ~exists(busy))
+    gone = purged_images(study.c.id).correlate(study)
+    return _keys(
+        tx, State.EMBEDDING, key, ~exists(unsettled), ~exists(busy), ~exists(gone)
+    )
+
+
+def purged_images(key: int | ColumnElement[int]) -> Select[int]:
+    """Return the query for a study's images that count and whose files were purged."""
+    return select(version.c.id).where(
+        version.c.study_id == key,
+        version.c.current,
+        version.c.analysis == Analysis.IMAGE,
+        version.c.purged_at.is_not(None),
+    )
+
+
+def missing_images(tx: Connection, key: int) -> str:
+    """Return what the study waits for if images were purged; empty if none were."""
+    count = len(tx.execute(purged_images(key)).all())
+    if not count:
+        return ""
+    return f"the files of {count} of its images were purged: have it sent again"
 
 
 def concluded(tx: Connection, *, key: int | None = None) -> list[int]:

@@ -25,7 +25,7 @@ from dicom_node.domain import (
     StudyUid,
 )
 from dicom_node.ledger.rejections import recipients
-from dicom_node.ledger.sql import insert_ignore
+from dicom_node.ledger.sql import insert_ignore, locked
 from dicom_node.ledger.tables import (
     CANCELLED,
     DEAD,
@@ -93,7 +93,11 @@ def address(
         select(artefact.c.id, artefact.c.kind)
         .join(job, job.c.id == artefact.c.job_id)
         .join(revision, revision.c.id == job.c.revision_id)
-        .where(revision.c.study_id == study_id, ~_of_another_patient(study_id))
+        .where(
+            revision.c.study_id == study_id,
+            ~_of_another_patient(study_id),
+            artefact.c.purged_at.is_(None),
+        )
         .order_by(artefact.c.id)
     )
     found = tx.execute(query).all()
@@ -249,12 +253,18 @@ def resend(
 ) -> int:
     """Try again, at once, what waits or was given up; return how many objects.
 
+    What was purged cannot be sent.
+
     Parameters
     ----------
     delivered_too
         Also what the destinations had: they may have lost it since.
     """
-    right = artefacts_of(study_id).where(~not_to_be_sent(study_id))
+    # nothing of the study is purged before this is committed
+    tx.execute(locked(select(study.c.id).where(study.c.id == study_id)))
+    right = artefacts_of(study_id).where(
+        ~not_to_be_sent(study_id), artefact.c.purged_at.is_(None)
+    )
     states = [WAITING, DEAD, *([SENT, DELIVERED] if delivered_too else [])]
     return tx.execute(
         update(delivery)

@@ -15,6 +15,7 @@ from dicom_node.ledger.tables import (
     delivery,
     event,
     job,
+    quarantine,
     revision,
     study,
     version,
@@ -28,6 +29,8 @@ class StudyLine:
 
     Parameters
     ----------
+    quarantined
+        How many of the instances ended who read them.
     seconds
         From the last image of the revision to the moment when its last destination
         had said that it stored the report, or None until that is verified.
@@ -39,6 +42,7 @@ class StudyLine:
     priority: Priority
     modalities: tuple[str, ...]
     instances: int
+    quarantined: int = 0
     revision: int
     received_at: datetime
     pack: str
@@ -97,9 +101,15 @@ def studies(
         query = query.where(study.c.study_uid == study_uid)
     rows = tx.execute(query).all()
     contents = _contents(tx, [row.id for row in rows])
+    aside = _quarantined(tx, [row.id for row in rows])
     delivered = _last_deliveries(tx, [row.job for row in rows if row.job])
     return [
-        _line(row, *contents.get(row.id, ((), 0)), delivered_at=delivered.get(row.job))
+        _line(
+            row,
+            *contents.get(row.id, ((), 0)),
+            quarantined=aside.get(row.id, 0),
+            delivered_at=delivered.get(row.job),
+        )
         for row in rows
     ]
 
@@ -135,6 +145,17 @@ def _last_deliveries(tx: Connection, jobs: Sequence[int]) -> dict[int, datetime]
     return {row[0]: row[1] for row in tx.execute(query)}
 
 
+def _quarantined(tx: Connection, keys: Sequence[int]) -> dict[int, int]:
+    """Return how many instances of a study are in quarantine, where there are any."""
+    query = (
+        select(version.c.study_id, func.count())
+        .select_from(quarantine.join(version))
+        .where(version.c.study_id.in_(keys), version.c.current)
+        .group_by(version.c.study_id)
+    )
+    return {row[0]: row[1] for row in tx.execute(query)}
+
+
 def _contents(
     tx: Connection, keys: Sequence[int]
 ) -> dict[int, tuple[tuple[str, ...], int]]:
@@ -156,6 +177,7 @@ def _line(
     modalities: tuple[str, ...],
     instances: int,
     *,
+    quarantined: int,
     delivered_at: datetime | None,
 ) -> StudyLine:
     seconds = None
@@ -168,6 +190,7 @@ def _line(
         priority=Priority(row.priority),
         modalities=modalities,
         instances=instances,
+        quarantined=quarantined,
         revision=row.revision,
         received_at=row.last_at,
         pack=row.pack or "",

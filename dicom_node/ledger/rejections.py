@@ -55,6 +55,8 @@ class FormerObject:
     superseded
         Whether it is of the pack's last result on this patient: the one that comes
         before the job's.
+    purged
+        Whether its file is there no more: then no note can be written of it.
     """
 
     artefact: int
@@ -65,6 +67,7 @@ class FormerObject:
     path: str
     patient: Sha256
     superseded: bool
+    purged: bool = False
 
 
 def former_objects(
@@ -92,6 +95,7 @@ def former_objects(
             path=row.path,
             patient=row.patient,
             superseded=bool(own) and row.former == max(own),
+            purged=row.purged_at is not None,
         )
         for row in rows
     )

@@ -198,6 +198,15 @@ def settle_job(
     return True
 
 
+def note_purged(tx: Connection, job_id: int, count: int, *, now: datetime) -> None:
+    """Tell that former objects should be rejected, and that none of them is left."""
+    detail = (
+        f"{count} former objects no longer count; their files were purged, so no note"
+        " rejects them: take them back at the destinations"
+    )
+    note(tx, now, "not rejected", detail, study_id=_study_of(tx, job_id))
+
+
 def fail_job(tx: Connection, lease: Lease, *, detail: str, now: datetime) -> bool:
     """Record that the job cannot be done; False if somebody else has it now."""
     if not leases.finish(tx, job, lease, state=leases.FAILED):

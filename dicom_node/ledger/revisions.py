@@ -221,7 +221,7 @@ def _revive(tx: Connection, revision_id: int, packs: Sequence[PackCard]) -> None
     mine = (
         select(artefact.c.id)
         .join(job, job.c.id == artefact.c.job_id)
-        .where(job.c.revision_id == revision_id)
+        .where(job.c.revision_id == revision_id, artefact.c.purged_at.is_(None))
     )
     tx.execute(
         update(delivery)

@@ -3,12 +3,15 @@
 A study's rows hang together like this::
 
     study ── version ── embedding ── batch
-      │         │
+      │         │    └── quarantine     an instance that ended who read it
       └── revision ── revision_input
               │
               job ── artefact ── delivery
                         │
                     rejection      which note takes back which former object
+
+No key is given twice, also where its row was removed: a worker or a sender may still
+have it in hand (SQLite needs AUTOINCREMENT for that).
 """
 
 from datetime import UTC, datetime
@@ -88,6 +91,12 @@ def _leased() -> list[Column[Any]]:
     ]
 
 
+def _kept(table: str, column: str) -> Index:
+    """Return the index of a table's rows whose files are still there."""
+    kept = text("purged_at IS NULL")
+    return Index(f"ix_{table}_kept", column, sqlite_where=kept, postgresql_where=kept)
+
+
 study = Table(
     "study",
     metadata,
@@ -103,6 +112,7 @@ study = Table(
     Column("asked", Boolean, nullable=False),
     Column("revision", Integer, nullable=False),
     Column("calling_aet", Words, nullable=False),
+    sqlite_autoincrement=True,
 )
 
 version = Table(
@@ -134,8 +144,11 @@ version = Table(
     Column("calling_aet", Words, nullable=False),
     Column("called_aet", Words, nullable=False),
     Column("address", Words, nullable=False),
+    Column("purged_at", Utc),
     UniqueConstraint("sop_instance_uid", "sha256"),
     Index("ix_version_study_id", "study_id", "current", "analysis"),
+    _kept("version", "study_id"),
+    sqlite_autoincrement=True,
 )
 
 embedding = Table(
@@ -152,6 +165,7 @@ embedding = Table(
     Column("pixels", String(64), nullable=False),
     Column("reason", Text, nullable=False),
     Column("geometry", Text),
+    Column("alone", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("version_id", "frame", "encoder"),
     Index(
         "ix_embedding_pending",
@@ -161,6 +175,15 @@ embedding = Table(
         postgresql_where=text("state = 'pending'"),
     ),
     Index("ix_embedding_batch_id", "batch_id"),
+    sqlite_autoincrement=True,
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("version_id", ForeignKey("version.id"), primary_key=True),
+    Column("at", Utc, nullable=False),
+    Column("reason", Words, nullable=False),
 )
 
 batch = Table(
@@ -171,6 +194,7 @@ batch = Table(
     Column("priority", Integer, nullable=False),
     *_leased(),
     Index("ix_batch_state", "state"),
+    sqlite_autoincrement=True,
 )
 
 revision = Table(
@@ -184,6 +208,7 @@ revision = Table(
     Column("last_image_at", Utc, nullable=False),
     Column("at", Utc, nullable=False),
     UniqueConstraint("study_id", "number"),
+    sqlite_autoincrement=True,
 )
 
 revision_input = Table(
@@ -214,6 +239,7 @@ job = Table(
     Column("finished_at", Utc),
     UniqueConstraint("revision_id", "device_uid", "outcome"),
     Index("ix_job_state", "state"),
+    sqlite_autoincrement=True,
 )
 
 artefact = Table(
@@ -228,6 +254,9 @@ artefact = Table(
     Column("sha256", String(64), nullable=False),
     Column("path", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
+    Column("purged_at", Utc),
+    _kept("artefact", "job_id"),
+    sqlite_autoincrement=True,
 )
 
 rejection = Table(
@@ -261,6 +290,17 @@ delivery = Table(
     Column("transaction_uid", String(64), index=True),
     UniqueConstraint("artefact_id", "destination"),
     Index("ix_delivery_state_next_at", "state", "next_at"),
+    sqlite_autoincrement=True,
+)
+
+worker = Table(
+    "worker",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("device", Text, nullable=False),
+    Column("packs", Text, nullable=False),
+    Column("started_at", Utc, nullable=False),
+    Column("seen_at", Utc, nullable=False),
 )
 
 event = Table(

@@ -26,6 +26,7 @@ from dicom_node.domain import (
 )
 from dicom_node.ledger import leases
 from dicom_node.ledger.events import note
+from dicom_node.ledger.quarantine import put_aside
 from dicom_node.ledger.tables import batch, embedding, version
 
 PENDING = embedding.c.state == literal_column("'pending'")
@@ -35,16 +36,26 @@ PENDING = embedding.c.state == literal_column("'pending'")
 def pending_frames(
     tx: Connection, priority: Priority, *, limit: int
 ) -> list[PendingFrame]:
-    """Return frames of that priority that wait to be embedded, the oldest first."""
+    """Return frames of that priority that wait to be embedded, the oldest first.
+
+    Those of a file that was purged wait until it comes again.
+    """
     query = (
-        select(embedding.c.id, embedding.c.encoder)
+        select(embedding.c.id, embedding.c.encoder, embedding.c.alone)
         .join(version, version.c.id == embedding.c.version_id)
-        .where(PENDING, embedding.c.priority == priority, version.c.current)
+        .where(
+            PENDING,
+            embedding.c.priority == priority,
+            version.c.current,
+            version.c.purged_at.is_(None),
+        )
         .order_by(embedding.c.id)
         .limit(limit)
     )
     return [
-        PendingFrame(embedding=row.id, encoder=row.encoder, priority=priority)
+        PendingFrame(
+            embedding=row.id, encoder=row.encoder, priority=priority, alone=row.alone
+        )
         for row in tx.execute(query)
     ]
 
@@ -144,7 +155,7 @@ def store_embeddings(
     ]
     tx.execute(
         update(embedding)
-        .where(embedding.c.id == bindparam("key"))
+        .where(embedding.c.id == bindparam("key"), embedding.c.state == "batched")
         .values(
             state=bindparam("state_"),
             vector=bindparam("vector_"),
@@ -155,8 +166,9 @@ def store_embeddings(
         rows,
     )
     for frame in frames:
-        if frame.reason:
+        if frame.reason and not frame.fatal:
             _note_unreadable(tx, frame, now)
+    put_aside(tx, _guilty(tx, frames), now=now)
 
 
 def frames_done(tx: Connection) -> tuple[int, int]:
@@ -168,19 +180,13 @@ def frames_done(tx: Connection) -> tuple[int, int]:
     return int(done or 0), int(total)
 
 
-def give_up_batches(tx: Connection, batches: Sequence[int], *, now: datetime) -> None:
-    """Record the frames of batches whose workers died too often as unreadable."""
-    reason = "workers died again and again on the batch that held this frame"
-    for key in batches:
-        query = select(embedding.c.id).where(
-            embedding.c.batch_id == key, embedding.c.state == "batched"
-        )
-        frames = [
-            EmbeddedFrame(embedding=e, vector=b"", reason=reason)
-            for e in tx.execute(query).scalars()
-        ]
-        store_embeddings(tx, frames, now=now)
-        tx.execute(update(batch).where(batch.c.id == key).values(state=leases.FAILED))
+def _guilty(tx: Connection, frames: Sequence[EmbeddedFrame]) -> dict[int, str]:
+    """Return the versions whose files ended who read them, each with a reason."""
+    reasons = {f.embedding: f.reason for f in frames if f.fatal}
+    query = select(embedding.c.id, embedding.c.version_id).where(
+        embedding.c.id.in_(reasons)
+    )
+    return {row.version_id: reasons[row.id] for row in tx.execute(query)}
 
 
 def _note_unreadable(tx: Connection, frame: EmbeddedFrame, now: datetime) -> None:
@@ -188,6 +194,8 @@ def _note_unreadable(tx: Connection, frame: EmbeddedFrame, now: datetime) -> Non
         select(version.c.study_id, version.c.sop_instance_uid, embedding.c.frame)
         .join(embedding, embedding.c.version_id == version.c.id)
         .where(embedding.c.id == frame.embedding)
-    ).one()
+    ).first()
+    if row is None:
+        return  # its study was forgotten meanwhile
     detail = f"frame {row.frame + 1}: {frame.reason}"
     note(tx, now, "unreadable", detail, study_id=row.study_id, uid=row.sop_instance_uid)

@@ -17,9 +17,15 @@ from urllib.request import Request, urlopen
 import pytest
 from orthanc_api_client import OrthancApiClient
 
+from dicom_node.config import Settings
+from dicom_node.config.tables import Worker
 from dicom_node.ledger import Ledger, open_ledger
 from dicom_node.ledger.tables import metadata
 from tests.postgres import Cluster, binaries
+from tests.sites import Site
+from workers.app import bench
+from workers.inforce import packs_in_force
+from workers.pipeline import Bench
 
 PLUGINS = (Path("/usr/share/orthanc/plugins"), Path("/usr/lib/orthanc"))
 START_TIMEOUT_S = 20.0
@@ -287,3 +293,19 @@ def ledger(request: pytest.FixtureRequest) -> Ledger:
         for table in metadata.tables:
             tx.exec_driver_sql(f"DELETE FROM {table}")  # noqa: S608 - our own names
     return opened
+
+
+@pytest.fixture(scope="session")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """Return a worker's bench with the demonstration pack, for `tests.sites.Site`."""
+    folder = tmp_path_factory.mktemp("bench")
+    settings = Settings(data_dir=folder, worker=Worker(device="cpu"))
+    open_ledger(settings.ledger_address, migrate=True).close()
+    with bench(settings, packs_in_force(settings)) as made:
+        yield made
+
+
+@pytest.fixture
+def site(tmp_path: Path, ready: Bench) -> Site:
+    """Return an empty site in its own folder."""
+    return Site(folder=tmp_path / "site", ready=ready)

@@ -441,7 +441,7 @@ def test_work_that_kills_its_workers_is_given_up(site: Site) -> None:
         site.clock.pass_s(LEASE_S + 1)
     site.finish()
     assert state(site.ledger) == "done"
-    assert "unreadable" in kinds(site.ledger)
+    assert "quarantined" in kinds(site.ledger)
 
 
 def test_a_job_that_kills_its_workers_fails_the_study(ledger: Ledger) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from dicom_node.domain import ObjectKind, PackCard, Priority, SopInstanceUid, StudyUid
 from dicom_node.ledger import Ledger, arrivals, motion, revisions, work
-from dicom_node.ledger.arrivals import UnknownInstanceError
+from dicom_node.ledger.arrivals import Known, UnknownInstanceError
 from dicom_node.ledger.frames import use_packs
 from dicom_node.ledger.leases import JOBS
 from dicom_node.ledger.overview import journal, studies
@@ -108,10 +108,10 @@ def test_a_spooled_file_is_known_once_it_is_recorded(ledger: Ledger) -> None:
     """So the recovery scan tells what it has to take in again."""
     one = received()
     with ledger.read() as tx:
-        assert not arrivals.known(tx, [one.path])
+        assert arrivals.known(tx, [one.path])[one.path] is Known.NOT
     record(ledger, one)
     with ledger.read() as tx:
-        assert arrivals.known(tx, [one.path])
+        assert arrivals.known(tx, [one.path])[one.path] is Known.KEPT
 
 
 def test_a_non_image_is_recorded_with_the_reason(ledger: Ledger) -> None:
@@ -191,8 +191,8 @@ def test_other_bytes_under_a_known_uid_count(ledger: Ledger, together: bool) -> 
         record(ledger, new)
     assert current(ledger) == [(instance_uid(), new.sha256)]
     with ledger.read() as tx:
-        assert arrivals.known(tx, [old.path])
-        assert arrivals.known(tx, [new.path])
+        assert arrivals.known(tx, [old.path])[old.path] is Known.KEPT
+        assert arrivals.known(tx, [new.path])[new.path] is Known.KEPT
     assert kinds(ledger) == ["new version"]
     assert len(pending(ledger)) == 1
 

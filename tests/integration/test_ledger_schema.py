@@ -4,7 +4,6 @@ import shutil
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
@@ -13,7 +12,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, select, text
+from sqlalchemy import select, text
 from sqlalchemy.schema import SchemaItem
 
 import dicom_node
@@ -26,7 +25,7 @@ from dicom_node.ledger import (
     open_ledger,
 )
 from dicom_node.ledger.exams import exam_of_row
-from dicom_node.ledger.tables import delivery, metadata, version
+from dicom_node.ledger.tables import metadata, version
 from tests.arrivals import ENCODER, received
 from tests.postgres import Cluster
 
@@ -73,47 +72,10 @@ def migrate_back(url: str, revision: str) -> None:
     former = open_ledger(url, migrate=False)
     scripts = Config()
     scripts.set_main_option("script_location", str(MIGRATIONS))
-    with former.write() as tx:
+    with former.remake() as tx:
         scripts.attributes["connection"] = tx
         command.downgrade(scripts, revision)
     former.close()
-
-
-def test_a_ledger_from_before_verification_is_migrated(ledger_url: str) -> None:
-    """What was delivered or given up stays so; nothing counts as verified."""
-    migrate_back(ledger_url, "0002")
-    former = create_engine(ledger_url)
-    with former.begin() as tx:
-        if tx.dialect.name == "sqlite":
-            tx.execute(text("PRAGMA foreign_keys=OFF"))
-        else:
-            tx.execute(
-                text(
-                    "ALTER TABLE delivery DROP CONSTRAINT IF EXISTS"
-                    " fk_delivery_artefact_id"
-                )
-            )
-        for key, state in enumerate(("delivered", "dead", "waiting")):
-            tx.execute(
-                text(
-                    "INSERT INTO delivery (artefact_id, destination, state, attempts,"
-                    " next_at, detail) VALUES (:key, 'pacs', :state, 1,"
-                    " '2026-01-02 03:04:05', '')"
-                ),
-                {"key": key, "state": state},
-            )
-    former.dispose()
-    ledger = open_ledger(ledger_url, migrate=True)
-    query = select(delivery.c.state, delivery.c.verified, delivery.c.dead_at)
-    with ledger.read() as tx:
-        rows = tx.execute(query.order_by(delivery.c.artefact_id)).all()
-    given_up = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    assert [tuple(row) for row in rows] == [
-        ("delivered", "", None),
-        ("dead", "", given_up),
-        ("waiting", "", None),
-    ]
-    ledger.close()
 
 
 def test_a_ledger_from_before_geometries_is_migrated(ledger_url: str) -> None:
@@ -194,7 +156,7 @@ def test_a_database_that_is_just_starting_is_waited_for(postgres: Cluster) -> No
 
     later = threading.Timer(0.3, make)
     later.start()
-    open_ledger(postgres.url("later"), migrate=True, patience_s=20).close()
+    open_ledger(postgres.url("later"), migrate=True, starting_s=20).close()
     later.join()
     postgres.drop("later")
 

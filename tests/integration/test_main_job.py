@@ -122,6 +122,17 @@ def test_the_pacs_commits_to_what_it_got(node: Running) -> None:
     ]
 
 
+def test_the_doctor_finds_nothing_broken(node: Running) -> None:
+    """Beside a running node: every hop is asked, the worker lives, the PACS takes all."""
+    answers = json.loads(node.command("doctor", "--json"))
+    assert [(one["hop"], one["said"]) for one in answers if one["ailment"]] == []
+    hops = [one["hop"] for one in answers]
+    own = ["settings", "folders", "folders", "ledger", "broker", "workers", "packs"]
+    assert hops == [*own, "doors", "doors", "peers", "peers"]
+    assert answers[5]["said"].startswith("it lives, on ")
+    assert answers[-2]["said"] == "it takes all that we send, as ORTHANC"
+
+
 def test_flagged_studies_stand_first(node: Running) -> None:
     """The list of studies is in triage order: flagged ones before the others."""
     normal = datasets(phantom("chest_normal", 13))

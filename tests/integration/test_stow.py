@@ -13,7 +13,6 @@ from pydicom.dataset import Dataset
 
 from dicom_node.domain import FrontDoor, Origin
 from dicom_node.errors import CANNOT_UNDERSTAND, DATASET_MISMATCH, OUT_OF_RESOURCES
-from dicom_node.stow import StowServer
 from tests.receiving import (
     BOUNDARY,
     STUDY,
@@ -24,6 +23,7 @@ from tests.receiving import (
     multipart,
     part10,
     running,
+    stow_server,
 )
 
 CONTENT_TYPE = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
@@ -39,7 +39,7 @@ def home(tmp_path: Path) -> House:
 @pytest.fixture
 def url(home: House) -> Iterator[str]:
     """Return the address of a running service before the intake."""
-    with running(StowServer(home.intake, max_body_bytes=4 << 20)) as server:
+    with running(stow_server(home.intake, max_body_bytes=4 << 20)) as server:
         yield f"http://127.0.0.1:{server.port}/dicom-web/studies"
 
 
@@ -186,7 +186,7 @@ def test_too_large(home: House, url: str) -> None:
 def test_no_room(tmp_path: Path) -> None:
     """503, and when to come again."""
     home = house(tmp_path, min_free_bytes=1 << 60)
-    with running(StowServer(home.intake)) as server:
+    with running(stow_server(home.intake)) as server:
         url = f"http://127.0.0.1:{server.port}/dicom-web/studies"
         response = post(url, multipart([part10()]))
     assert response.status_code == 503
@@ -268,7 +268,7 @@ def test_a_long_part_in_little_memory(home: House, size: int) -> None:
             most = max(most, resident() - before)
         yield tail[6:]
 
-    with running(StowServer(home.intake)) as server:
+    with running(stow_server(home.intake)) as server:
         url = f"http://127.0.0.1:{server.port}/dicom-web/studies"
         response = post(url, body())
     assert response.status_code == 200

@@ -42,10 +42,19 @@ main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why a frame could not be decoded; transient if it may go well another time."""
+    """Why a frame could not be decoded.
+
+    Parameters
+    ----------
+    transient
+        Whether it may go well another time.
+    fatal
+        Whether its file ended processes, by memory, by time or outright.
+    """
 
     reason: str
     transient: bool = False
+    fatal: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -66,27 +75,17 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """Frames of one file, and where their outcomes belong.
-
-    Parameters
-    ----------
-    suspect
-        Whether a process has ended on the first of them before.
-    """
+    """Frames of one file, and where their outcomes belong."""
 
     path: Path
     policy: str | None
     frames: tuple[int, ...]
     places: tuple[int, ...]
-    suspect: bool = False
 
-    def part(self, start: int, stop: int, *, suspect: bool = False) -> "Request":
+    def part(self, start: int, stop: int) -> "Request":
         """Return the request for some of the frames."""
         return replace(
-            self,
-            frames=self.frames[start:stop],
-            places=self.places[start:stop],
-            suspect=suspect,
+            self, frames=self.frames[start:stop], places=self.places[start:stop]
         )
 
 
@@ -165,7 +164,9 @@ class Child:
         head = json.loads(message)
         if "reason" in head:
             return Failure(
-                reason=str(head["reason"]), transient=bool(head["transient"])
+                reason=str(head["reason"]),
+                transient=bool(head["transient"]),
+                fatal=bool(head["fatal"]),
             )
         geometry = str(head["geometry"])
         return Frame(

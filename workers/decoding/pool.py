@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -22,6 +22,8 @@ from workers.preprocess import channels
 
 FRAMES_PER_REQUEST = 16
 FALSE_STARTS = 3
+ATTEMPTS = 2
+"""So many processes a file may end; one may have been ended for another's sake."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +75,8 @@ Outcome = DecodedInput | Failure
 class DecodePool:
     """Processes that decode, one file at a time each.
 
-    A file that kills its process or exceeds the time limit costs its own frame; the
-    process is replaced. Processes start at once, without torch, and end with the pool
+    A file that kills its process, or exceeds its memory or time, is tried once more; then
+    it costs its own frames, and no others. The process is replaced. Processes start at once, without torch, and end with the pool
     or with the process that owns it, however that ends.
 
     Parameters
@@ -164,7 +166,7 @@ class DecodePool:
             self._hear(child, job)
         for child in active.values():
             if child not in heard and child.deadline <= time.monotonic():
-                job.fail(child, f"decoding it took longer than {self._timeout_s:g} s")
+                job.died(child, f"decoding it took longer than {self._timeout_s:g} s")
                 self._lose(child, "they take too long")
 
     def _hear(self, child: Child, job: "_Job") -> None:
@@ -172,11 +174,14 @@ class DecodePool:
             outcome = child.receive()
         except (EOFError, OSError, ValueError, KeyError, TypeError):
             cause = child.end()
-            job.retry_or_fail(child, f"decoding it ended its process ({cause})")
+            job.died(child, f"decoding it ended its process ({cause})")
             self._lose(child, cause)
             return
         if outcome is None:
             self._false_starts = 0
+        elif isinstance(outcome, Failure) and outcome.fatal:
+            job.died(child, outcome.reason)
+            self._lose(child, outcome.reason)
         else:
             job.settle(child, outcome)
 
@@ -234,6 +239,7 @@ class _Job:
     def __init__(self, requests: Iterable[Request]) -> None:
         self.pending = deque(requests)
         self.outcomes: dict[int, Frame | Failure] = {}
+        self._ended: Counter[Path] = Counter()
 
     def settle(self, child: Child, outcome: Frame | Failure) -> None:
         """Note the outcome of the frame that `child` is at."""
@@ -241,28 +247,27 @@ class _Job:
             self.outcomes[child.request.places[child.position]] = outcome
             child.advance()
 
-    def fail(self, child: Child, reason: str) -> None:
-        """Give up the frame that `child` is at, and hand out the others again."""
-        request, position = child.request, child.position
-        if request is None:
-            return
-        self.outcomes[request.places[position]] = Failure(reason=reason)
-        self._again(request.part(position + 1, len(request.frames)))
+    def died(self, child: Child, reason: str) -> None:
+        """Note that a file ended its process; give it up where that is too often.
 
-    def retry_or_fail(self, child: Child, reason: str) -> None:
-        """Try once more, alone, the frame at which `child` ended.
-
-        A process may have been ended by something else, such as a machine that is out
-        of memory; a second time it was the file.
+        The frame is tried again in a new process, before the others. A process may have
+        been ended by something else, such as a machine that is out of memory; the second
+        time it was the file.
         """
         request, position = child.request, child.position
         if request is None:
             return
-        if request.suspect:
-            self.fail(child, reason)
+        self._ended[request.path] += 1
+        rest = request.part(position, len(request.frames))
+        if self._ended[request.path] < ATTEMPTS:
+            self._again(rest.part(1, len(rest.frames)))
+            self._again(rest.part(0, 1))
             return
-        self._again(request.part(position + 1, len(request.frames)))
-        self._again(request.part(position, position + 1, suspect=True))
+        same = [other for other in self.pending if other.path == request.path]
+        self.pending = deque(r for r in self.pending if r.path != request.path)
+        for given_up in (rest, *same):
+            for place in given_up.places:
+                self.outcomes[place] = Failure(reason=reason, fatal=True)
 
     def _again(self, request: Request) -> None:
         if request.frames:

@@ -1,8 +1,8 @@
 """What runs in a decode process: requests in, one answer per frame out.
 
 A request is ``{"path", "frames", "policy"}``, its policy null for images to be looked
-at. An answer is ``{"reason", "transient"}`` where a frame cannot be read, or is one that
-the policy does not use, else ``{"shape", "digest", "aspect", "geometry"}`` followed by
+at. An answer is ``{"reason", "transient", "fatal"}`` where a frame cannot be read, or is
+one that the policy does not use, else ``{"shape", "digest", "aspect", "geometry"}`` followed by
 the uint8 pixels of that shape, (H, W) or (H, W, 3), with nothing around them. The
 geometry is empty for images to be looked at.
 
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from dicom_node.errors import PacsightError, Transient
-from workers.decode import ImageFile, open_image
+from workers.decode import TOO_LARGE, ImageFile, TooLargeError, open_image
 from workers.policy import Preprocessing, policy_from_json
 from workers.preprocess import Grey, display, fit, prepare
 
@@ -84,7 +84,7 @@ def _serve(worker: Connection, alarm_s: float) -> None:
 
 def _answer(image: ImageFile, frame: int, policy: Preprocessing | None) -> Answer:
     if policy is not None and not policy.uses(frame):
-        return {"reason": NOT_USED, "transient": False}, None
+        return _said(NOT_USED), None
     try:
         decoded = image.decode(frame)
         if policy is None:
@@ -94,8 +94,10 @@ def _answer(image: ImageFile, frame: int, policy: Preprocessing | None) -> Answe
             geometry = image.geometry(frame).to_json()
     except PacsightError as error:
         return _refusal(error)
+    except MemoryError:
+        return _said(TOO_LARGE, fatal=True), None
     except Exception as error:  # noqa: BLE001 - the boundary of this process
-        return {"reason": f"preprocessing failed: {error!r}", "transient": False}, None
+        return _said(f"preprocessing failed: {error!r}"), None
     head = {
         "shape": pixels.shape,
         "digest": decoded.digest,
@@ -106,7 +108,14 @@ def _answer(image: ImageFile, frame: int, policy: Preprocessing | None) -> Answe
 
 
 def _refusal(error: PacsightError) -> Answer:
-    return {"reason": str(error), "transient": isinstance(error, Transient)}, None
+    transient, fatal = isinstance(error, Transient), isinstance(error, TooLargeError)
+    return _said(str(error), transient=transient, fatal=fatal), None
+
+
+def _said(
+    reason: str, *, transient: bool = False, fatal: bool = False
+) -> dict[str, Any]:
+    return {"reason": reason, "transient": transient, "fatal": fatal}
 
 
 def _silence() -> None:

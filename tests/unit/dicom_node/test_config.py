@@ -1,6 +1,8 @@
 """Settings: where they come from, what is refused, and that all are documented."""
 
+import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +10,13 @@ import pytest
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from dicom_node.config import Settings, load_settings, setting_names
+from dicom_node.access import ServiceToken
+from dicom_node.config import Settings, load_settings, masked, setting_names
 from dicom_node.config.tables import PackRuleTable, PriorityRuleTable, Table
 from dicom_node.domain import ObjectKind, Priority
+from dicom_node.domain.audited import Alarm, AuditEvent, SecurityAlert
 from dicom_node.errors import SettingsError
+from dicom_node.exposure import check_exposure
 from dicom_node.peers import (
     Credentials,
     Inquiry,
@@ -22,6 +27,7 @@ from dicom_node.peers import (
     Verify,
     Via,
 )
+from dicom_node.wiring import exposed, exposed_http
 from tests.certificates import Authority
 
 PAGE = Path(__file__).parents[3] / "docs" / "settings.md"
@@ -344,6 +350,213 @@ def test_a_fault_never_repeats_a_secret(tmp_path: Path) -> None:
     assert "hunter2" not in fault(tmp_path, text)
 
 
+# ── secrets ─────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("key", ["broker_url", "ledger_url"])
+@pytest.mark.parametrize("password", ["hunt@er", "hunt/er@x", "hunt#er@x", "hunt/er"])
+def test_a_password_that_a_url_cannot_hold_is_not_repeated(
+    tmp_path: Path, key: str, password: str
+) -> None:
+    """Libraries would misread the URL and quote parts of it: it ends here."""
+    said = fault(tmp_path, f'{key} = "redis://user:{password}@host:6379/0"')
+    assert said.startswith(f"{key}: ")
+    assert "percent-encoded" in said
+    assert "hunt" not in said
+
+
+def test_a_password_can_lie_in_a_file(tmp_path: Path) -> None:
+    """It stands in the URL's place for it, percent-encoded, and in no representation."""
+    secret = tmp_path / "secret"
+    secret.write_text("p@ss/word\n")
+    settings = load(
+        tmp_path,
+        f'broker_password_file = "{secret}"\nledger_password_file = "{secret}"\n'
+        'broker_url = "rediss://redis.example:6380/0"\n'
+        'ledger_url = "postgresql+psycopg://node@db.example/pacsight?sslmode=verify-full"',
+    )
+    broker = "rediss://:p%40ss%2Fword@redis.example:6380/0"
+    assert settings.broker_address == broker
+    ledger = "postgresql+psycopg://node:p%40ss%2Fword@db.example/pacsight"
+    assert settings.ledger_address == f"{ledger}?sslmode=verify-full"
+    assert "p%40ss" not in repr(settings)
+
+
+def test_a_password_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    """In a sentence, when the password is needed."""
+    settings = load(
+        tmp_path, 'broker_url = "redis://h/0"\nbroker_password_file = "/nowhere"'
+    )
+    with pytest.raises(SettingsError, match="password file /nowhere cannot be read"):
+        _ = settings.broker_address
+
+
+# ── who comes in ────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("dicom", "message"),
+    [
+        ('host = "127.0.0.1"', ""),
+        (
+            'host = "0.0.0.0"',
+            (
+                "dicom.host = '0.0.0.0' lets the network in without TLS and client"
+                " certificates: set dicom.tls.certificate, dicom.tls.key and dicom.tls.ca"
+                " and dicom.plain = false; or, where the network itself is protected,"
+                " dicom.insecure = true"
+            ),
+        ),
+        ('host = "0.0.0.0"\ninsecure = true', ""),
+        ('host = "0.0.0.0"\nplain = false\n[dicom.tls]\ncertificate="c"\nca="a"', ""),
+        ('[dicom.tls]\nhost = "0.0.0.0"\ncertificate = "c"\nca = "a"', ""),
+        (
+            '[dicom.tls]\nhost = "10.0.0.1"\ncertificate = "c"',
+            (
+                "dicom.tls.host = '10.0.0.1' lets the network in without client"
+                ' certificates: set dicom.tls.ca and dicom.tls.client = "required"; or,'
+                " where the network itself is protected, dicom.insecure = true"
+            ),
+        ),
+    ],
+)
+def test_beyond_loopback_callers_are_identified(
+    tmp_path: Path, dicom: str, message: str
+) -> None:
+    """Or an explicit word lets anybody in; the error says what to set."""
+    doors = exposed(load(tmp_path, f"[dicom]\n{dicom}"))
+    said = ""
+    try:
+        check_exposure(doors, lambda _: None)
+    except SettingsError as error:
+        said = str(error)
+    assert said == message
+
+
+HTTP_TLS = 'certificate = "c"\n'
+TOKEN = f'[[http.tokens]]\nname = "r"\nsha256 = "{"a" * 64}"\nroles = ["send"]'
+OIDC = '[http.oidc]\nissuer = "https://id.example"\naudience = "pacsight"'
+
+
+@pytest.mark.parametrize(
+    ("http", "lacks", "remedy"),
+    [
+        ("", "", ""),
+        (f'host = "::1"\n{TOKEN}', "", ""),
+        (
+            'host = "0.0.0.0"',
+            "TLS and authentication",
+            "http.tls.certificate and http.tls.key, and http.tokens or http.oidc",
+        ),
+        (
+            f'host = "node.example"\n[http.tls]\n{HTTP_TLS}',
+            "authentication",
+            "http.tokens or http.oidc",
+        ),
+        (
+            f'host = "0.0.0.0"\n{TOKEN}',
+            "TLS",
+            "http.tls.certificate and http.tls.key",
+        ),
+        (f'host = "0.0.0.0"\n[http.tls]\n{HTTP_TLS}{TOKEN}', "", ""),
+        (f'host = "0.0.0.0"\n[http.tls]\n{HTTP_TLS}{OIDC}', "", ""),
+    ],
+)
+def test_beyond_loopback_http_needs_tls_and_tokens(
+    tmp_path: Path, http: str, lacks: str, remedy: str
+) -> None:
+    """One of the two is not enough; the error says what is missing and what to set."""
+    settings = load(tmp_path, f"[http]\n{http}")
+    said = ""
+    try:
+        check_exposure(exposed_http(settings), lambda _: None)
+    except SettingsError as error:
+        said = str(error)
+    host = settings.http.host
+    expected = (
+        f"http.host = {host!r} lets the network in without {lacks}: set {remedy}; or,"
+        " where the network itself is protected, http.insecure = true"
+    )
+    assert said == (expected if lacks else "")
+
+
+def test_an_open_door_for_http_is_told_of_at_every_start(tmp_path: Path) -> None:
+    """The explicit word lets the node start, and is said to the security officer."""
+    told: list[AuditEvent] = []
+    settings = load(tmp_path, '[http]\nhost = "0.0.0.0"\ninsecure = true')
+    check_exposure(exposed_http(settings), told.append)
+    (alert,) = told
+    assert isinstance(alert, SecurityAlert)
+    assert alert.alarm is Alarm.SECURITY_CONFIGURATION
+    assert "http.insecure" in alert.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            '[[http.tokens]]\nname = "r"\nsha256 = "hunter2"\nroles = ["send"]',
+            "the token 'r' needs the 64 digits of its SHA-256",
+        ),
+        (f"{TOKEN}\n{TOKEN}", "two tokens are called 'r'"),
+        (TOKEN.replace('["send"]', "[]"), "the token 'r' has no roles"),
+        (TOKEN.replace("send", "root"), "http.tokens[0].roles[0]: input should be"),
+        (TOKEN.replace('"r"', '""'), "a token's name has one to 64 plain characters"),
+        (f"{TOKEN}\nrole = 1", "did you mean http.tokens[0].roles?"),
+        (OIDC.replace("https", "http"), "http.oidc.issuer has to be an https address"),
+        (OIDC.replace('"pacsight"', '""'), "http.oidc.audience must not be empty"),
+        (f'{OIDC}\nalgorithms = ["HS256"]', "http.oidc.algorithms can be ES256,"),
+        (f'{OIDC}\nalgorithms = ["none"]', "http.oidc.algorithms can be ES256,"),
+        (f"{OIDC}\nleeway_s = 9999", "http.oidc.leeway_s is 0 to 300 seconds"),
+        ('[http.tls]\nkey = "k"', "http.tls.key and http.tls.ca need a certificate"),
+    ],
+)
+def test_what_http_refuses(tmp_path: Path, text: str, message: str) -> None:
+    """In a sentence, and without what stands in the place of a digest."""
+    said = fault(tmp_path, text)
+    assert message in said
+    assert "hunter2" not in said
+
+
+def test_what_an_administrator_sees_of_the_settings(tmp_path: Path) -> None:
+    """Everything in effect, as JSON; no password, no token, wherever it stands."""
+    settings = load(
+        tmp_path,
+        FILE + f'[worker]\nmilvus_token = "hunter4"\n{TOKEN}',
+        PACSIGHT_LEDGER_URL="postgresql://u:s3cret@db/x?password=s3cret",
+        PACSIGHT_BROKER_URL="redis://:s3cret@broker:6379/0",
+    )
+    told = json.dumps(masked(settings))
+    assert [w for w in ("hunter", "s3cret") if w in told] == []
+    assert masked(settings)["broker_url"] == "redis://broker:6379/0"
+    assert masked(settings)["ledger_url"] == "postgresql://db/x"
+    assert masked(settings)["site"] == "north"
+
+
+def test_an_open_door_is_told_of_at_every_start(tmp_path: Path) -> None:
+    """As an alert about the security configuration: PS3.15 A.5.3.11."""
+    told: list[AuditEvent] = []
+    doors = exposed(load(tmp_path, '[dicom]\nhost = "0.0.0.0"\ninsecure = true'))
+    check_exposure(doors, told.append)
+    (alert,) = told
+    assert isinstance(alert, SecurityAlert)
+    assert alert.alarm is Alarm.SECURITY_CONFIGURATION
+
+
+def test_certificates_of_a_peer_need_an_authority(tmp_path: Path) -> None:
+    """Without one no caller shows a certificate, and the peer could never call."""
+    peer = '[[peers]]\nname = "ct"\naet = "CT"\ncertificates = ["ct.example"]'
+    assert fault(tmp_path, peer) == (
+        "peer 'ct': certificates need dicom.tls.ca: without it no caller shows one"
+    )
+
+
+def test_unknown_peers_stay_out_where_tls_lets_the_network_in(tmp_path: Path) -> None:
+    """The plain port on loopback does not open the other one to anybody."""
+    text = '[dicom.tls]\nhost = "0.0.0.0"\ncertificate = "c"\nca = "a"'
+    assert not load(tmp_path, text).dicom.accept_unknown_peers
+
+
 # ── documentation ───────────────────────────────────────────────────────────
 
 
@@ -371,25 +584,27 @@ def documented_rows() -> set[str]:
     return {
         line
         for line in PAGE.read_text().splitlines()
-        if re.match(r"\| `[a-z_.]+` \|", line)
+        if re.match(r"\| `[a-z0-9_.]+` \|", line)
     }
 
 
 def section(title: str) -> set[str]:
     """Return the keys that a section of the page documents."""
     text = PAGE.read_text().partition(f"\n## {title}\n")[2].partition("\n## ")[0]
-    return set(re.findall(r"^\| `([a-z_]+)` \|", text, flags=re.MULTILINE))
+    return set(re.findall(r"^\| `([a-z0-9_]+)` \|", text, flags=re.MULTILINE))
 
 
-def expected_rows() -> set[str]:
+def expected_rows(
+    fields: Mapping[str, FieldInfo] = Settings.model_fields, prefix: str = ""
+) -> set[str]:
     """Return the row of every setting outside lists."""
     rows = set()
-    for name, field in Settings.model_fields.items():
+    for name, field in fields.items():
         table = field.annotation
         if isinstance(table, type) and issubclass(table, Table):
-            rows |= {row(f"{name}.{k}", f) for k, f in table.model_fields.items()}
+            rows |= expected_rows(table.model_fields, f"{prefix}{name}.")
         else:
-            rows.add(row(name, field))
+            rows.add(row(prefix + name, field))
     return rows
 
 
@@ -404,7 +619,7 @@ def test_no_setting_is_documented_that_does_not_exist() -> None:
     keys = {r.split("`")[1] for r in documented_rows()}
     rules = {*PriorityRuleTable.model_fields, *PackRuleTable.model_fields}
     lists = {*Peer.__dataclass_fields__, *rules}
-    tables = (Credentials, RetryPolicy, Tls)
+    tables = (Credentials, RetryPolicy, ServiceToken, Tls)
     nested = {key for table in tables for key in table.__dataclass_fields__}
     assert keys <= {*setting_names(), *lists, *nested, *Verify}
 
@@ -415,6 +630,7 @@ def test_no_setting_is_documented_that_does_not_exist() -> None:
         ("Peers", Peer.__dataclass_fields__),
         ("Credentials of a peer", Credentials.__dataclass_fields__),
         ("TLS of a peer", Tls.__dataclass_fields__),
+        ("Tokens of services", ServiceToken.__dataclass_fields__),
         ("Verification at a peer", dict.fromkeys(Verify)),
         ("Retries of a peer", RetryPolicy.__dataclass_fields__),
         ("Priority rules", PriorityRuleTable.model_fields),

@@ -18,7 +18,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from dicom_node.errors import Transient
 from tests.images import PIXELS, image, save
 from tests.packs import POLICY
-from workers.decode import decode
+from workers.decode import TOO_LARGE, decode
 from workers.decoding import DecodedInput, DecodePool, Failure, FrameInput, Shown
 from workers.decoding.process import NOT_USED, SHOWN_PX, answers
 from workers.preprocess import channels, display, prepare
@@ -162,7 +162,7 @@ def test_a_file_that_hangs_costs_itself(
     """After the time limit its process is replaced and the others are done."""
     paths = [files[0], endless, *files[1:]]
     found = pool.map([FrameInput(path=path) for path in paths], POLICY)
-    assert found[1] == Failure(reason="decoding it took longer than 2 s")
+    assert found[1] == Failure(reason="decoding it took longer than 2 s", fatal=True)
     assert all(isinstance(o, DecodedInput) for o in (found[0], *found[2:]))
     again = pool.map([FrameInput(path=path) for path in files], POLICY)
     assert all(isinstance(o, DecodedInput) for o in again)
@@ -188,7 +188,8 @@ def test_a_file_that_kills_its_process_costs_itself(
     paths = [files[0], endless, *files[1:]]
     found = pool.map([FrameInput(path=path) for path in paths], POLICY)
     assassin.join(10)
-    assert found[1] == Failure(reason="decoding it ended its process (SIGKILL)")
+    reason = "decoding it ended its process (SIGKILL)"
+    assert found[1] == Failure(reason=reason, fatal=True)
     assert all(isinstance(o, DecodedInput) for o in (found[0], *found[2:]))
 
 
@@ -223,7 +224,7 @@ def test_a_file_that_needs_too_much_memory_costs_itself(
     paths = [files[0], tmp_path / "greedy.dcm", files[1]]
     with DecodePool(processes=1, memory_bytes=150 << 20, timeout_s=30) as pool:
         found = pool.map([FrameInput(path=path) for path in paths], POLICY)
-    assert found[1] == Failure(reason="it needs more memory than decoding may use")
+    assert found[1] == Failure(reason=TOO_LARGE, fatal=True)
     assert isinstance(found[0], DecodedInput)
     assert isinstance(found[2], DecodedInput)
 
