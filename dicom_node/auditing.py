@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 
+import structlog
+
 from dicom_node.audit.collector import Collector, CollectorSender
 from dicom_node.audit.folder import AuditFolder
 from dicom_node.audit.messages import Teller
@@ -18,6 +20,8 @@ from dicom_node.domain import Alarm, AuditEvent, Note, SecurityAlert, TrailRead
 from dicom_node.errors import Permanent, SettingsError
 from dicom_node.peers import Tls
 from dicom_node.tls import client_context
+
+log = structlog.get_logger(__name__)
 
 
 @contextmanager
@@ -55,23 +59,31 @@ def alarmed(settings: Settings, application: str) -> Iterator[None]:
         raise
 
 
-def tell_read(settings: Settings) -> None:
-    """Tell the trail that somebody reads it, if there is one.
+def at_once(settings: Settings, application: str) -> Note:
+    """Return what writes events of a command, which is over soon: each before it returns.
 
-    Raises
-    ------
-    Permanent
-        If that cannot be written: then it is not to be read either.
+    The node that runs beside it, or the next one, sends them to the collector. What
+    cannot be written is logged.
     """
+    if not settings.audit.enabled:
+        return _dropped
+    folder, teller = audit_folder(settings), _teller(settings, application)
+
+    def note(event: AuditEvent) -> None:
+        try:
+            folder.open()
+            folder.append([teller.message(event, _now()).to_xml()], _now())
+        except OSError as error:
+            log.error("audit_lost", count=1, reason=error.strerror)  # noqa: TRY400 - it says it all
+
+    return note
+
+
+def tell_read(settings: Settings) -> None:
+    """Tell the trail that somebody reads it, if there is one."""
     folder = audit_folder(settings)
-    if not settings.audit.enabled or not folder.files():
-        return
-    event = TrailRead(by=_user(), where=folder.path.as_uri())
-    message = _teller(settings, "audit").message(event, _now()).to_xml()
-    try:
-        folder.append([message], _now())
-    except OSError as error:
-        raise Permanent(f"{folder.path}: {error.strerror}") from error
+    if folder.files():
+        at_once(settings, "audit")(TrailRead(by=_user(), where=folder.path.as_uri()))
 
 
 def audit_folder(settings: Settings) -> AuditFolder:

@@ -51,6 +51,7 @@ def broker_command(socket: Path) -> list[str]:
         *("--port", "0"),
         *("--unixsocket", str(socket)),
         *("--unixsocketperm", "700"),
+        *("--dir", str(socket.parent)),  # for a dump that somebody asks for
         *("--save", ""),
         *("--appendonly", "no"),
         *("--maxmemory-policy", "noeviction"),

@@ -32,22 +32,6 @@ class BrokerDownError(Transient):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Holding:
-    """What the queue holds of what was put there, as far as the broker tells.
-
-    Parameters
-    ----------
-    forgot
-        Whether all of it was lost: the broker is new, or was emptied.
-    waits
-        Whether any message waits to be taken.
-    """
-
-    forgot: bool
-    waits: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerFiles:
     """The files of TLS towards Redis, PEM; `ca` None for what the system trusts.
 
@@ -70,6 +54,22 @@ class BrokerFiles:
         minimum = ssl.TLSVersion.TLSv1_2
         checked = {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}
         return {**named, **checked, "ssl_min_version": minimum}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """What the queue holds of what was put there, as far as the broker tells.
+
+    Parameters
+    ----------
+    forgot
+        Whether all of it was lost: the broker is new, or was emptied.
+    waits
+        Whether any message waits to be taken.
+    """
+
+    forgot: bool
+    waits: bool
 
 
 class Dispatcher(Protocol):

@@ -16,7 +16,6 @@ from dicom_node.batching import BatchLimits, form_batches
 from dicom_node.dispatch import BrokerDownError, Dispatcher
 from dicom_node.domain import (
     ALWAYS_COMPOSED,
-    ObjectKind,
     PackCard,
     PendingFrame,
     Priority,
@@ -81,8 +80,6 @@ class Handover:
     ----------
     open_studies
         Returns the studies of which instances are arriving right now.
-    always
-        The kinds of object that are composed even where no destination wants them.
     """
 
     ledger: Ledger
@@ -92,7 +89,6 @@ class Handover:
     pace: Pace
     open_studies: Callable[[], Collection[StudyUid]]
     clock: Callable[[], datetime]
-    always: frozenset[ObjectKind] = frozenset(ALWAYS_COMPOSED)
 
     def tick(self) -> bool:
         """Move every study on as far as it can go now.
@@ -179,7 +175,7 @@ class Handover:
         outbox.address(tx, key, self.addresses, now=now)
         former = motion.revision_of(tx, key)
         wanted = {kind for to in self.addresses for kind in to.objects}
-        objects = wanted | self.always
+        objects = wanted or ALWAYS_COMPOSED  # nobody to ask: who looks, looks for both
         number = revisions.open_revision(tx, key, self.packs, objects=objects, now=now)
         if not revisions.has_jobs(tx, key):
             detail = "the rules keep every pack from it"

@@ -16,11 +16,14 @@ from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import Protocol
 
+import structlog
+
 from dicom_node.admission import Admission, Expected, RejectedInstance
 from dicom_node.domain import (
     Header,
     Note,
     Origin,
+    Priority,
     Received,
     Refusal,
     Sha256,
@@ -34,6 +37,8 @@ from dicom_node.tally import ReceivedTally
 
 CHUNK = 1 << 20
 """So much is read at once for the digest: most images in one go."""
+log = structlog.get_logger(__name__)
+
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE})
 
 
@@ -83,6 +88,7 @@ class Intake:
         self._admission = Admission(rules, pack_rules)
         self._clock = clock
         self._lock = threading.Lock()
+        self._short_of = ""
         self._sessions: dict[object, StudyUid | None] = {}
         self.tally = ReceivedTally(note, clock)
 
@@ -114,11 +120,12 @@ class Intake:
             With the status for its sender.
         """
         try:
-            self.spool.room()
+            self.spool.room(urgent=True)
             with self.spool.securing(temporary, origin):
                 header, sha256, size = self._examine(
                     temporary, origin, expected=expected, study_uid=study_uid
                 )
+                self.spool.room(urgent=header.priority is Priority.STAT)
             self._touch(session, header.study_uid)
             received = Received(
                 header=header,
@@ -137,6 +144,7 @@ class Intake:
             if error.errno not in _NO_ROOM:
                 raise
             raise Rejected("no room in the spool", status=OUT_OF_RESOURCES) from error
+        self._taken()
         self.tally.add(session, header, origin)
         return received
 
@@ -217,6 +225,8 @@ class Intake:
         expected: Expected | None,
     ) -> None:
         temporary.unlink(missing_ok=True)
+        if rejected.status == OUT_OF_RESOURCES and not self._begins(rejected.comment):
+            return
         uid = expected.sop_instance_uid if expected else ""
         if isinstance(rejected, RejectedInstance):
             uid = rejected.sop_instance_uid
@@ -228,6 +238,24 @@ class Intake:
             sop_instance_uid=uid,
         )
         self._recorder.refuse(refusal)
+
+    def _begins(self, why: str) -> bool:
+        """Note that there is no room; False if that was noted before.
+
+        A full disk shall not be filled with lines about each instance.
+        """
+        with self._lock:
+            former, self._short_of = self._short_of, why
+        if former != why:
+            log.warning("refusing", reason=why)
+        return former != why
+
+    def _taken(self) -> None:
+        """Note that there is room, where there was none before."""
+        if self._short_of:
+            with self._lock:
+                former, self._short_of = self._short_of, ""
+            log.info("taking_in_again", reason=former)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

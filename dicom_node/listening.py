@@ -12,6 +12,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -22,13 +23,19 @@ from pynetdicom.transport import ThreadedAssociationServer
 from pynetdicom.utils import make_target
 
 from dicom_node.callers import Shown
+from dicom_node.domain import FrontDoor
 from dicom_node.domain.audited import Alarm, Note, SecurityAlert
+from dicom_node.metering import READ_AT_ONCE, MeteredSocket, MeteringHandler
+from dicom_node.slowness import Slowness
 from dicom_node.tls import caller_fault, shown
 
 TLS_HANDSHAKE = 0x16
 """The first byte of whoever opens with TLS (RFC 8446 5.1); a PDU's is 0x01 to 0x07."""
 WAITING_PER_ASSOCIATION = 2
 """So many connections may be about to become an association, for each that may be one."""
+
+TOO_MANY = bytes([0x03, 0, 0, 0, 0, 4, 0, 0x02, 0x03, 0x02])
+"""A-ASSOCIATE-RJ: transient, by the service provider, local limit exceeded (PS3.8 9.3.4)."""
 
 log = structlog.get_logger(__name__)
 
@@ -43,11 +50,18 @@ class Doorstep:
         How long it may take to say its first word, or to finish its handshake.
     most
         How many may be at it at once; more are closed.
+    crowd
+        How many connections there may be at once that have said something; more are
+        told that there are too many, and closed.
+    slowness
+        What is expected of who sends something.
     """
 
     patience_s: float
     most: int
     note: Note
+    crowd: int
+    slowness: Slowness
 
 
 class AssociationDoor(ThreadedAssociationServer):
@@ -85,8 +99,30 @@ class AssociationDoor(ThreadedAssociationServer):
             self.waiting.release()
         if ready is None:
             self.shutdown_request(request)
+        elif len(self.active_associations) >= self.doorstep.crowd:
+            _tell(client_address, "too many connections")
+            _turn_away(ready)
+            self.shutdown_request(ready)
         else:
             super().process_request_thread(ready, client_address)
+
+    def service_actions(self) -> None:
+        """End what is too slow; called between two connections, twice a second."""
+        super().service_actions()
+        for association in self.active_associations:
+            transport = association.dul.socket
+            if not isinstance(transport, MeteredSocket):
+                continue
+            if transport.is_too_slow(self.doorstep.slowness):
+                requestor = association.requestor
+                log.warning(
+                    "sender_too_slow",
+                    door=FrontDoor.DIMSE,
+                    calling_aet=requestor.ae_title,
+                    address=requestor.address,
+                )
+                with suppress(OSError):  # it has ended by itself
+                    transport.cut()
 
     def _ready(self, request: socket.socket, who: Any) -> socket.socket | None:
         """Return the socket to talk over, None where there is nothing to talk about."""
@@ -137,6 +173,7 @@ def open_door(
         ssl_context=context,
         evt_handlers=list(handlers),
         server_class=AssociationDoor,
+        request_handler=MeteringHandler,
     )
     assert isinstance(made, AssociationDoor)  # noqa: S101 - it was asked for
     made.open(doorstep)
@@ -155,6 +192,15 @@ def _first_byte(connection: socket.socket, patience_s: float) -> int | None:
     ready, _, _ = select.select([connection], [], [], patience_s)
     seen = connection.recv(1, socket.MSG_PEEK) if ready else b""
     return seen[0] if seen else None
+
+
+def _turn_away(connection: socket.socket) -> None:
+    """Say that there are too many, and read what has come, so that it is heard."""
+    with suppress(OSError):
+        connection.settimeout(0)
+        connection.recv(READ_AT_ONCE)
+        connection.sendall(TOO_MANY)
+        connection.shutdown(socket.SHUT_WR)
 
 
 def _tell(who: Any, reason: str) -> None:

@@ -109,6 +109,18 @@ def priority_of(
     return _REQUESTED.get(_normal(asked), Priority.ROUTINE)
 
 
+def is_urgent(rules: Iterable[PriorityRule], origin: Origin) -> bool:
+    """Return whether everything that comes so is urgent, whatever it says of itself.
+
+    Rules about attributes cannot be applied before there are any: what they may make
+    urgent is not known to be.
+    """
+    for rule in rules:
+        if rule.fits(origin, {}):
+            return rule.priority is Priority.STAT
+    return False
+
+
 def passed_over(
     rules: Sequence[PackRule],
     *,

@@ -36,7 +36,7 @@ class Right(StrEnum):
     SEND = "send"
     """Send instances to the node."""
     QUERY = "query"
-    """Ask the node what it has. No door answers that yet: it grants nothing."""
+    """Ask the node what it has."""
     DESTINATION = "destination"
     """Be sent results."""
 
@@ -263,6 +263,8 @@ class Peer:
         self._check_identity()
         if Right.SEND in self.rights:
             self._needs("the right to send", "aet", present=self.aet)
+        if Right.QUERY in self.rights:
+            self._needs("the right to query", "aet", present=self.aet)
         if self.is_destination:
             self._check_destination()
         if self.expected is Inquiry.QIDO:

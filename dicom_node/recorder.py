@@ -13,7 +13,7 @@ from itertools import islice
 
 import structlog
 
-from dicom_node.domain import Received, Refusal, Sha256, StudyUid
+from dicom_node.domain import Priority, Received, Refusal, Sha256, StudyUid
 from dicom_node.errors import OUT_OF_RESOURCES, Rejected
 from dicom_node.ledger import Ledger, LedgerBusyError
 from dicom_node.ledger.arrivals import record
@@ -26,6 +26,8 @@ LONGEST_S = 1.0
 RETRY_S = 0.5
 MOST_AT_ONCE = 256
 MOST_WAITING = 10_000
+RESERVE = 1_000
+"""So many more may wait of what is urgent."""
 
 log = structlog.get_logger(__name__)
 
@@ -100,8 +102,10 @@ class LedgerRecorder:
             )
 
     def _add(self, item: Received | Refusal) -> None:
+        urgent = isinstance(item, Received) and item.header.priority is Priority.STAT
+        most = MOST_WAITING + (RESERVE if urgent else 0)
         with self._changed:
-            if len(self._waiting) >= MOST_WAITING:
+            if len(self._waiting) >= most:
                 raise Rejected("the ledger does not keep up", status=OUT_OF_RESOURCES)
             self._waiting.append(item)
             if len(self._waiting) == 1:

@@ -11,7 +11,7 @@ may listen on two ports, a plain one and one for TLS.
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from ssl import SSLContext
@@ -42,6 +42,10 @@ from dicom_node.listening import (
     certificate_of,
     open_door,
 )
+from dicom_node.query import STUDY_ROOT_FIND
+from dicom_node.slots import Slots
+from dicom_node.slowness import Slowness
+from dicom_node.spool import FLOODED
 from dicom_node.tls import ServerTls, server_context
 
 SUCCESS = 0x0000
@@ -51,6 +55,8 @@ NOT_AUTHORIZED = 0x0124
 
 PERMANENT, SERVICE_USER = 0x01, 0x01
 CALLING_AET_UNKNOWN, CALLED_AET_UNKNOWN = 0x03, 0x07
+TRANSIENT, SERVICE_PROVIDER = 0x02, 0x03
+CONGESTION, LIMIT_EXCEEDED = 0x01, 0x02
 """Result, source and diagnostics of A-ASSOCIATE-RJ (PS3.8 Table 9-21)."""
 
 PREFERRED = (
@@ -94,8 +100,16 @@ class Listener:
     reporters
         Who may report on storage commitment, and nothing else unless among those
         who may send: the titles that each AE title may call.
+    askers
+        Who may ask what the node has: the titles that each may call, empty for all.
     identities
         What callers with these titles have to have, too.
+    stat_associations
+        How many more are served at once of those that are urgent.
+    is_urgent
+        Tells of a calling and a called title whether what comes is urgent.
+    min_bytes_per_s
+        What a sender has to send, once `acse_timeout_s` have passed.
     grace_s
         How long `StorageScp.stop` waits for associations to end by themselves.
     """
@@ -109,8 +123,12 @@ class Listener:
     called_aets: frozenset[str] = frozenset()
     callers: Mapping[str, frozenset[str]] | None = None
     reporters: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    askers: Mapping[str, frozenset[str]] = field(default_factory=dict)
     identities: Mapping[str, tuple[Identity, ...]] = field(default_factory=dict)
     max_associations: int = 32
+    stat_associations: int = 4
+    is_urgent: Callable[[str, str], bool] = lambda _calling, _called: False
+    min_bytes_per_s: float = 1000.0
     max_pdu_bytes: int = 256 * 1024
     acse_timeout_s: float = 30.0
     network_timeout_s: float = 60.0
@@ -118,15 +136,17 @@ class Listener:
 
     def titles_for(self, calling: str) -> frozenset[str]:
         """Return the titles that this caller may call; empty for any."""
-        to_report = self.reporters.get(calling, frozenset())
-        if self.callers is None or calling not in self.callers:
-            return to_report or self.called_aets
-        to_send = self.callers[calling] or self.called_aets
-        return to_send | to_report if to_send else to_send
+        granted = (self.callers or {}, self.askers, self.reporters)
+        found = [one[calling] or self.called_aets for one in granted if calling in one]
+        if not found:
+            return self.called_aets
+        return frozenset().union(*found) if all(found) else frozenset()
 
 
 Reported = Callable[[Report], bool]
 """Takes a report on storage commitment; returns whether its transaction is known."""
+Responds = Callable[[evt.Event], Iterator[tuple[int | Dataset, Dataset | None]]]
+"""Yields the responses to a C-FIND request."""
 
 
 @dataclass(slots=True)
@@ -137,12 +157,16 @@ class StorageScp:
     ----------
     reported
         Takes reports on storage commitment; None: they are not heard.
+    responds
+        Answers C-FIND; None: it is not offered.
     """
 
     listener: Listener
     intake: Intake
     reported: Reported | None = None
+    responds: Responds | None = None
     note: Note = lambda _: None
+    _slots: Slots[Association] = field(init=False)
     _plain: AssociationDoor | None = field(default=None, init=False)
     _protected: AssociationDoor | None = field(default=None, init=False)
     _waiting: dict[Association, set[Path]] = field(default_factory=dict, init=False)
@@ -159,7 +183,15 @@ class StorageScp:
             ae.add_supported_context(
                 commitment.PUSH_MODEL, scu_role=False, scp_role=True
             )
-        ae.maximum_associations = listener.max_associations
+        if self.responds is not None:
+            ae.add_supported_context(STUDY_ROOT_FIND)
+        # pynetdicom counts connections, also those that never ask for an association
+        ae.maximum_associations = self._crowd
+        self._slots = Slots(
+            listener.max_associations,
+            listener.stat_associations,
+            gone=lambda association: not association.is_alive(),
+        )
         ae.maximum_pdu_size = listener.max_pdu_bytes
         ae.acse_timeout = listener.acse_timeout_s
         ae.network_timeout = listener.network_timeout_s
@@ -177,6 +209,11 @@ class StorageScp:
             patience_s=listener.acse_timeout_s,
             most=WAITING_PER_ASSOCIATION * listener.max_associations,
             note=self.note,
+            crowd=self._crowd,
+            slowness=Slowness(
+                patience_s=listener.acse_timeout_s,
+                bytes_per_s=listener.min_bytes_per_s,
+            ),
         )
         handlers = [
             (evt.EVT_CONN_OPEN, guard),
@@ -187,11 +224,19 @@ class StorageScp:
             (evt.EVT_REJECTED, _rejected),
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_N_EVENT_REPORT, self._event_reported),
+            *([(evt.EVT_C_FIND, self.responds)] if self.responds else []),
             (evt.EVT_RELEASED, self._closed),
             (evt.EVT_ABORTED, self._closed),
             (evt.EVT_CONN_CLOSE, self._disconnected),
         ]
         return open_door(ae, address, handlers, context=context, doorstep=doorstep)
+
+    @property
+    def _crowd(self) -> int:
+        """Return how many connections may wait for an answer or have an association."""
+        listener = self.listener
+        waiting = WAITING_PER_ASSOCIATION * listener.max_associations
+        return listener.max_associations + listener.stat_associations + waiting
 
     @property
     def port(self) -> int:
@@ -237,8 +282,30 @@ class StorageScp:
             event.assoc.acse.send_reject(PERMANENT, SERVICE_USER, diagnostic)
             event.assoc.kill()
             return
+        if refusal := self._congestion(event.assoc, calling, called):
+            event.assoc.acse.send_reject(TRANSIENT, SERVICE_PROVIDER, refusal)
+            event.assoc.kill()
+            return
         for context in request.presentation_context_definition_list:
             context.transfer_syntax.sort(key=_rank)  # pynetdicom accepts the first
+
+    def _congestion(self, association: Association, calling: str, called: str) -> int:
+        """Return why there is no association for now (PS3.8 Table 9-21), else 0."""
+        listener = self.listener
+        urgent = listener.is_urgent(calling, called)
+        reason, diagnostic = "", 0
+        if self.intake.spool.is_flooded and not urgent:
+            reason, diagnostic = FLOODED, CONGESTION
+        elif not self._slots.enter(association, urgent=urgent):
+            most = listener.max_associations
+            reason, diagnostic = f"{most} associations are open", LIMIT_EXCEEDED
+        if reason:
+            address = association.requestor.address
+            titles = _titles(calling, called)
+            log.warning(
+                "association_rejected", address=address, reason=reason, **titles
+            )
+        return diagnostic
 
     def _objection(
         self, calling: str, called: str, association: Association
@@ -247,7 +314,8 @@ class StorageScp:
         listener = self.listener
         callable_aets = listener.called_aets
         if listener.callers is not None:
-            if calling not in {*listener.callers, *listener.reporters}:
+            known = {*listener.callers, *listener.askers, *listener.reporters}
+            if calling not in known:
                 return CALLING_AET_UNKNOWN, "no peer that may call has this AE title"
             callable_aets = listener.titles_for(calling)
         if needed := listener.identities.get(calling):
@@ -263,6 +331,7 @@ class StorageScp:
         self.intake.opened(event.assoc)
 
     def _closed(self, event: evt.Event) -> None:
+        self._slots.leave(event.assoc)
         self.intake.closed(event.assoc)
 
     def _disconnected(self, event: evt.Event) -> None:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 import structlog
 
@@ -27,16 +28,19 @@ from dicom_node.errors import SettingsError
 from dicom_node.expected import expected_instances, queried
 from dicom_node.exposure import check_exposure
 from dicom_node.files import make_folder
+from dicom_node.find_scp import FindScp
 from dicom_node.handover import Handover
 from dicom_node.inquire import Inquirer, Source
 from dicom_node.intake import Intake
 from dicom_node.ledger import (
     Ledger,
     LedgerBusyError,
+    LedgerDamagedError,
     arrivals,
     frames,
     open_ledger,
     purging,
+    rebuilding,
     setback,
 )
 from dicom_node.ledger.arrivals import Known
@@ -50,6 +54,7 @@ from dicom_node.spool import Spool
 from dicom_node.wiring import (
     addresses,
     broker_tls,
+    callers_urgency,
     exposed,
     exposed_http,
     http_server,
@@ -119,9 +124,10 @@ class Node:
         check_exposure([*exposed(settings), *exposed_http(settings)], self._note)
         make_folder(settings.data_dir)
         ledger = open_ledger(
-            settings.ledger_address, migrate=True, starting_s=LEDGER_PATIENCE_S
+            settings.ledger_address, migrate=True, retry_s=LEDGER_PATIENCE_S
         )
         stack.callback(ledger.close)
+        refuse_lost_ledger(ledger, settings.outbox_dir)
         spool = open_spool(settings)
         stack.callback(spool.close)
         recorder = LedgerRecorder(
@@ -143,7 +149,7 @@ class Node:
         drains = self._start_drains(stack, ledger)
         self._start_inquirer(stack, ledger)
         self._start_handover(stack, ledger, recorder, intake, drains)
-        self._open_doors(stack, intake, reported(ledger, drains))
+        self._open_doors(stack, intake, ledger, reported(ledger, drains))
         self._open_http(stack, intake, ledger)
 
     def _encoders(self, ledger: Ledger) -> tuple[Sha256, ...]:
@@ -157,11 +163,10 @@ class Node:
         def known(paths: Sequence[str]) -> set[str]:
             with ledger.read() as tx:
                 found = arrivals.known(tx, paths)
-            purged = [path for path, state in found.items() if state is Known.PURGED]
-            for path in purged:
+            for path in (p for p, how in found.items() if how is Known.PURGED):
                 with ledger.write() as tx:
                     purging.found_again(tx, path)
-            return {path for path, state in found.items() if state is not Known.NOT}
+            return set(found)
 
         count = recover(spool, known, intake, catch_up=recorder.flush)
         if count:
@@ -233,7 +238,6 @@ class Node:
             packs=self._packs,
             addresses=addresses(self._settings.peers),
             pace=pace(self._settings),
-            always=frozenset(self._settings.report.always),
             open_studies=lambda: intake.open_studies() | recorder.pending_studies(),
             clock=now,
         )
@@ -274,9 +278,19 @@ class Node:
         if rows:
             log.warning("clock_was_set_back", rows=rows)
 
-    def _open_doors(self, stack: ExitStack, intake: Intake, told: Reported) -> None:
+    def _open_doors(
+        self, stack: ExitStack, intake: Intake, ledger: Ledger, told: Reported
+    ) -> None:
         settings = self._settings
-        scp = StorageScp(listener(settings), intake, told, note=self._note)
+        doors = listener(settings)
+        asked = FindScp(ledger=ledger, askers=frozenset(doors.askers), note=self._note)
+        scp = StorageScp(
+            doors,
+            intake,
+            told,
+            responds=asked.respond if doors.askers else None,
+            note=self._note,
+        )
         stack.callback(scp.stop)
         scp.start()
         self.dicom_port, self.dicom_tls_port = scp.port, scp.tls_port
@@ -290,6 +304,20 @@ class Node:
         server.start()
         self.http_port = server.port
         log.info("listening", door="stow", port=server.port)
+
+
+def refuse_lost_ledger(ledger: Ledger, outbox: Path) -> None:
+    """Raise where the ledger is empty and the outbox is not: it would do all again.
+
+    The same results would be composed a second time, under the same UIDs.
+    """
+    with ledger.read() as tx:
+        lost = not rebuilding.has_studies(tx) and any(outbox.glob("??/*.dcm"))
+    if lost:
+        raise LedgerDamagedError(
+            "the ledger is empty, and the outbox has reports: run `pacsight rebuild`,"
+            " see docs/operate/lost-ledger.md"
+        )
 
 
 class _Steady:
@@ -322,6 +350,7 @@ def listener(settings: Settings) -> Listener:
     dicom = settings.dicom
     senders = [peer for peer in settings.peers if Right.SEND in peer.rights]
     known = {peer.aet: peer.called_aets for peer in senders}
+    asking = [p for p in settings.peers if Right.QUERY in p.rights and p.aet]
     committing = [p for p in destinations(settings.peers) if p.may_commit]
     return Listener(
         host=dicom.host,
@@ -333,8 +362,12 @@ def listener(settings: Settings) -> Listener:
         called_aets=settings.called_aets,
         callers=None if dicom.accept_unknown_peers else known,
         reporters={p.aet: frozenset({p.calling_aet or dicom.aet}) for p in committing},
+        askers={peer.aet: peer.called_aets for peer in asking},
         identities=identities((p.aet, p.identity) for p in settings.peers if p.aet),
         max_associations=dicom.max_associations,
+        stat_associations=dicom.stat_associations,
+        is_urgent=callers_urgency(settings),
+        min_bytes_per_s=dicom.min_bytes_per_s,
         max_pdu_bytes=dicom.max_pdu_bytes,
         acse_timeout_s=dicom.acse_timeout_s,
         network_timeout_s=dicom.network_timeout_s,

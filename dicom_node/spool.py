@@ -13,6 +13,9 @@ is cleared away by the next that starts, what another is just receiving is not t
 import fcntl
 import os
 import shutil
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -34,6 +37,11 @@ from dicom_node.files import (
 INCOMING = "incoming"
 SUFFIX = ".dcm"
 LOCK = ".lock"
+FLOODED = "too much is coming in at once"
+RECOUNT_S = 600.0
+"""So often the spool's size is counted anew, where there is a limit to it."""
+SPARE = 0.05
+"""Part of the largest size that is kept for what is urgent."""
 WRITTEN_EARLY = 4 << 20
 """Bytes of a file that is surely still in memory when it is read back at once."""
 PREAMBLE = 128
@@ -43,12 +51,57 @@ _SEPARATOR = "\n"
 _FOLDERS = tuple(f"{number:02x}" for number in range(256))
 
 
+RESUME, URGENT = 1.1, 0.5
+"""What part of a limit counts once it was reached, and for what is urgent."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """What is free on the spool's disk."""
+    """What is free on the spool's disk, and what the spool has of it."""
 
     free_bytes: int
     free_inodes: int
+    used_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """When nothing more is taken in.
+
+    Parameters
+    ----------
+    min_free_bytes, min_free_inodes
+        What is left free.
+    max_bytes
+        What all kept files may have together; None for the whole disk.
+    max_incoming_bytes
+        What may be coming in at once; None for any.
+    beside
+        Further folders whose disks have to have that room.
+    """
+
+    min_free_bytes: int = 0
+    min_free_inodes: int = 0
+    max_bytes: int | None = None
+    max_incoming_bytes: int | None = None
+    beside: tuple[Path, ...] = ()
+
+    def lacking(self, room: Room, part: float) -> str:
+        """Return what there is too little of, in words; empty if there is enough.
+
+        Parameters
+        ----------
+        part
+            Of what is to be left free, so much counts.
+        """
+        if room.free_bytes < part * self.min_free_bytes:
+            return "no room left in the spool"
+        if room.free_inodes < part * self.min_free_inodes:
+            return "no inodes left in the spool"
+        if self.max_bytes is None:
+            return ""
+        spare = part * SPARE * self.max_bytes
+        return "" if room.used_bytes + spare <= self.max_bytes else "the spool is full"
 
 
 class Spool:
@@ -56,17 +109,19 @@ class Spool:
 
     Parameters
     ----------
-    min_free_bytes, min_free_inodes
-        Below this room nothing more is taken in.
+    limits
+        When nothing more is taken in.
     """
 
-    def __init__(
-        self, root: Path, *, min_free_bytes: int = 0, min_free_inodes: int = 0
-    ) -> None:
+    def __init__(self, root: Path, limits: Capacity | None = None) -> None:
         self._root = root
-        self._min = Room(free_bytes=min_free_bytes, free_inodes=min_free_inodes)
+        self._limits = limits or Capacity()
         self._own = ""
-        self._lock: int | None = None
+        self._held: int | None = None
+        self._lock = threading.Lock()
+        self._lacking = ""
+        self._used: int | None = None
+        self._counted_at = 0.0
 
     def open(self) -> None:
         """Make the folders, durably; drop what was not received to its end."""
@@ -76,16 +131,16 @@ class Spool:
         sync_folder(self._root)
         self.close()
         _clear(self._root / INCOMING)
-        while self._lock is None:
+        while self._held is None:
             self._own = uuid4().hex
-            self._lock = _locked(self.incoming().with_suffix(LOCK))
+            self._held = _locked(self.incoming().with_suffix(LOCK))
         self.incoming().mkdir(mode=0o700)
 
     def close(self) -> None:
         """Let the next node clear away what is just being received here."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
 
     def incoming(self) -> Path:
         """Return this node's folder for files that are being received."""
@@ -127,8 +182,10 @@ class Spool:
         """
         relative = f"{sha256[:2]}/{sha256}{SUFFIX}"
         target = self._root / relative
+        grown = 0 if target.exists() else temporary.stat().st_size
         with adding(target.parent):
             temporary.replace(target)
+        self._count(grown)
         sync_folder(target.parent)
         return relative
 
@@ -142,32 +199,88 @@ class Spool:
 
     def remove(self, relative: str, *, before: datetime) -> bool:
         """Remove a kept file unless it came again since; return whether it is gone."""
-        return remove_older(self._root / relative, before)
+        path = self._root / relative
+        size = path.stat().st_size if path.exists() else 0
+        gone = remove_older(path, before)
+        self._count(-size if gone else 0)
+        return gone
 
     def origin(self, relative: str) -> Origin:
         """Return who sent a kept file, as far as the file says."""
         with self.path(relative).open("rb") as file:
             return _origin(file.read(PREAMBLE))
 
-    def room(self) -> Room:
-        """Return what is free.
+    def room(self, *, urgent: bool = False) -> None:
+        """Do nothing where there is room for another instance.
+
+        What is short has to be there again by a margin before more is taken in, so that
+        senders are not told yes and no in turns. What is urgent gets half of what is
+        kept free.
 
         Raises
         ------
         Rejected
-            0xA700 if it is less than what has to be left.
+            0xA700 if there is no room.
         """
-        disk = os.statvfs(self._root)
-        room = Room(
-            free_bytes=disk.f_bavail * disk.f_frsize,
+        found = self._found()
+        if urgent:
+            lacking = self._limits.lacking(found, URGENT)
+        else:
+            lacking = self._limits.lacking(found, RESUME if self._lacking else 1.0)
+            self._lacking = lacking
+        if lacking:
+            raise Rejected(lacking, status=OUT_OF_RESOURCES)
+
+    def more(self, *, urgent: bool = False) -> None:
+        """Do nothing where somebody may begin to send.
+
+        Raises
+        ------
+        Rejected
+            0xA700 if there is no room, or too much is coming in already.
+        """
+        self.room(urgent=urgent)
+        if self.is_flooded:
+            raise Rejected(FLOODED, status=OUT_OF_RESOURCES)
+
+    @property
+    def is_flooded(self) -> bool:
+        """Return whether as much is coming in at once as ever may."""
+        most = self._limits.max_incoming_bytes
+        if most is None:
+            return False
+        with os.scandir(self.incoming()) as entries:
+            return sum(_size(entry) for entry in entries) >= most
+
+    def _found(self) -> Room:
+        """Return what is free where it is least, and how full the spool is."""
+        disks = [os.statvfs(path) for path in (self._root, *self._limits.beside)]
+        return Room(
+            free_bytes=min(disk.f_bavail * disk.f_frsize for disk in disks),
             # file systems that make inodes as needed state none
-            free_inodes=disk.f_favail if disk.f_files else self._min.free_inodes,
+            free_inodes=min(
+                disk.f_favail if disk.f_files else sys.maxsize for disk in disks
+            ),
+            used_bytes=0 if self._limits.max_bytes is None else self._usage(),
         )
-        if room.free_bytes < self._min.free_bytes:
-            raise Rejected("no room left in the spool", status=OUT_OF_RESOURCES)
-        if room.free_inodes < self._min.free_inodes:
-            raise Rejected("no inodes left in the spool", status=OUT_OF_RESOURCES)
-        return room
+
+    def _usage(self) -> int:
+        """Return the bytes of all kept files; counted now and then, else kept up to date."""
+        with self._lock:
+            # others remove files, too: `pacsight purge`
+            if self._used is None or time.monotonic() - self._counted_at > RECOUNT_S:
+                self._counted_at = time.monotonic()
+                self._used = sum(
+                    _size(entry)
+                    for folder in _FOLDERS
+                    for entry in _entries(self._root / folder)
+                )
+            return self._used
+
+    def _count(self, size: int) -> None:
+        with self._lock:
+            if self._used is not None:
+                self._used += size
 
     def files(self) -> Iterator[str]:
         """Yield the path of every kept file."""
@@ -200,6 +313,19 @@ def _locked(path: Path) -> int | None:
         os.close(handle)
         return None
     return handle
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        yield from entries
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    """Return a file's bytes, 0 if it has gone meanwhile."""
+    try:
+        return entry.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _preamble(origin: Origin) -> bytes:

@@ -158,7 +158,7 @@ class Upload:
             self.outcome.failed.append(Failure(CANNOT_UNDERSTAND))
             return
         try:
-            self._intake.spool.room()
+            self._intake.spool.room(urgent=True)
             self._file, self._path = self._intake.spool.new_file()
         except Rejected as rejected:
             self.outcome.failed.append(Failure(rejected.status))
@@ -218,7 +218,7 @@ class _Store:
         """Return what became of the instances in the request."""
         try:
             boundary = _boundary(request)
-            self._intake.spool.room()
+            self._intake.spool.more(urgent=True)
             upload = Upload(
                 self._intake,
                 boundary,

@@ -1,14 +1,15 @@
 """The settings as the parts want them: each its own small value, or itself put together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from dicom_node import stow, verification
 from dicom_node.access import is_loopback
 from dicom_node.batching import BatchLimits
 from dicom_node.config import Settings, masked
+from dicom_node.crowd import Crowd
 from dicom_node.dispatch import BrokerFiles
-from dicom_node.domain import Note, PackCard
+from dicom_node.domain import FrontDoor, Note, Origin, PackCard
 from dicom_node.errors import SettingsError
 from dicom_node.exposure import Exposed
 from dicom_node.handover import Pace
@@ -17,11 +18,12 @@ from dicom_node.ledger import Ledger
 from dicom_node.ledger.outbox import Address
 from dicom_node.ledger.purging import Shelf
 from dicom_node.lifecycle import Patience
-from dicom_node.matching import PackRule, PriorityRule
+from dicom_node.matching import PackRule, PriorityRule, is_urgent
 from dicom_node.objects import ObjectStore
 from dicom_node.peers import Peer, Right, Verify, destinations
 from dicom_node.purge import Files, Purger, Shelved
-from dicom_node.spool import Spool
+from dicom_node.slowness import Slowness
+from dicom_node.spool import Capacity, Spool
 from dicom_node.tls import server_context
 from dicom_node.web.doorman import Doorman, Limits
 from dicom_node.web.issuer import SignedTokens
@@ -43,6 +45,17 @@ def priority_rules(settings: Settings) -> tuple[PriorityRule, ...]:
         if peer.priority is not None and Right.SEND in peer.rights
     ]
     return (*rules, *by_peer)
+
+
+def callers_urgency(settings: Settings) -> Callable[[str, str], bool]:
+    """Return what tells of a calling and a called title whether all of it is urgent."""
+    rules = priority_rules(settings)
+
+    def is_caller_urgent(calling: str, called: str) -> bool:
+        origin = Origin(door=FrontDoor.DIMSE, calling_aet=calling, called_aet=called)
+        return is_urgent(rules, origin)
+
+    return is_caller_urgent
 
 
 def pack_rules(settings: Settings, packs: Sequence[PackCard]) -> tuple[PackRule, ...]:
@@ -67,8 +80,13 @@ def open_spool(settings: Settings) -> Spool:
     """Return the spool, ready to take files in."""
     spool = Spool(
         settings.spool_dir,
-        min_free_bytes=settings.spool.min_free_bytes,
-        min_free_inodes=settings.spool.min_free_inodes,
+        Capacity(
+            min_free_bytes=settings.spool.min_free_bytes,
+            min_free_inodes=settings.spool.min_free_inodes,
+            max_bytes=settings.spool.max_bytes,
+            max_incoming_bytes=settings.spool.max_incoming_bytes,
+            beside=(settings.data_dir,),
+        ),
     )
     spool.open()
     return spool
@@ -141,6 +159,16 @@ def broker_tls(settings: Settings) -> BrokerFiles | None:
     return BrokerFiles(ca=tls.ca, certificate=tls.certificate, key=tls.key)
 
 
+def crowd(settings: Settings) -> Crowd:
+    """Return how many HTTP clients are served at once, and how slow they may be."""
+    http = settings.http
+    return Crowd(
+        max_connections=http.max_connections,
+        max_requests=http.max_requests,
+        slowness=Slowness(patience_s=http.patience_s, bytes_per_s=http.min_bytes_per_s),
+    )
+
+
 def exposed(settings: Settings) -> list[Exposed]:
     """Return the doors for DICOM that the network can come to without a certificate."""
     dicom = settings.dicom
@@ -194,6 +222,7 @@ def http_server(
         port=http.port,
         context=context,
         trusted_proxies=http.trusted_proxies,
+        crowd=crowd(settings),
     )
 
 

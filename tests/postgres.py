@@ -54,7 +54,7 @@ class Cluster:
     Parameters
     ----------
     settings
-        Its settings, besides those that make haste.
+        Its settings, by name, besides those that make haste.
     """
 
     binaries: Path
@@ -88,8 +88,11 @@ class Cluster:
 
     def start(self) -> None:
         """Start it, with the data that it has; it does not wait until it answers."""
-        settings = {**HASTE, "unix_socket_directories": str(self.folder)}
-        settings.update(self.settings)
+        settings = {
+            **HASTE,
+            **self.settings,
+            "unix_socket_directories": str(self.folder),
+        }
         options = [f"-c{name}={value}" for name, value in settings.items()]
         self._process = self._start("postgres", "-D", str(self._data), *options)
 

@@ -19,7 +19,7 @@ from dicom_node.domain import Received, Refusal
 from dicom_node.errors import OUT_OF_RESOURCES, Rejected
 from dicom_node.intake import Intake
 from dicom_node.matching import PriorityRule
-from dicom_node.spool import Spool
+from dicom_node.spool import Capacity, Spool
 from dicom_node.stow import routes
 from dicom_node.web.server import HttpServer
 
@@ -157,9 +157,9 @@ class House:
         return sorted(self.spool.files())
 
 
-def house(folder: Path, rules: Sequence[PriorityRule] = (), **room: int) -> House:
+def house(folder: Path, rules: Sequence[PriorityRule] = (), **room: Any) -> House:
     """Return a new house whose spool lies in the folder."""
-    spool = Spool(folder / "spool", **room)
+    spool = Spool(folder / "spool", Capacity(**room))
     spool.open()
     books = Books()
     intake = Intake(spool=spool, recorder=books, rules=rules, clock=lambda: T0)

@@ -87,7 +87,7 @@ def bench(
     """
     with ExitStack() as stack:
         ledger = open_ledger(
-            settings.ledger_address, migrate=False, starting_s=LEDGER_PATIENCE_S
+            settings.ledger_address, migrate=False, retry_s=LEDGER_PATIENCE_S
         )
         stack.callback(ledger.close)
         pool = stack.enter_context(decode_pool(settings))

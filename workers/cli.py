@@ -25,7 +25,16 @@ from dicom_node.errors import PacsightError, Transient
 from dicom_node.lifecycle import State
 from dicom_node.lines import study_json
 from dicom_node.logs import configure_logs
-from workers.commands import atlas, data, doctor, forget, gate, threshold
+from workers.commands import (
+    atlas,
+    backup,
+    data,
+    doctor,
+    forget,
+    gate,
+    rebuild,
+    threshold,
+)
 from workers.commands import evaluate as evaluate_command
 from workers.commands import pack as pack_commands
 from workers.commands import quarantine as quarantine_commands
@@ -54,6 +63,8 @@ atlas.register(app)
 doctor.register(app)
 forget.register(app)
 quarantine_commands.register(app)
+backup.register(app)
+rebuild.register(app)
 
 
 def main() -> None:

@@ -9,11 +9,13 @@ Knows PS3.5 (encoding) and which attributes of PS3.3 matter; what they do to the
 stands in `workers.preprocess`.
 """
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import EACCES, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EPERM
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from struct import unpack
@@ -22,6 +24,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
+from pydicom.datadict import dictionary_description, keyword_dict
 from pydicom.pixels.decoders.base import Decoder
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import (
@@ -67,6 +70,8 @@ _PIXEL_KEYWORDS = {
 _PIXEL_VRS = (b"OB", b"OW", b"OF", b"OD", b"UN")
 
 _LASTING = (None, ENOENT, ENOTDIR, EISDIR, EACCES, EPERM, ELOOP, ENAMETOOLONG)
+_QUOTED = re.compile(r"""b?'[^']*('|$)|b?"[^"]*("|$)""")
+"""A value in a message: it may be a name."""
 _PYDICOM_SAYS = (
     "Unable to decode as exceptions were raised by all available plugins: imagecodecs: "
 )
@@ -345,5 +350,20 @@ def _quiet() -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
+    """Return what a library says, without the values that it quotes from the header."""
     text = " ".join(str(error).split()).removeprefix(_PYDICOM_SAYS)
+    text = _QUOTED.sub(_unless_it_is_a_value, text)
     return text[:_REASON_LENGTH] or type(error).__name__
+
+
+def _unless_it_is_a_value(quoted: re.Match[str]) -> str:
+    """Return what a message quotes where it is the name of an attribute."""
+    text = quoted.group()
+    return text if text.strip("b'\"") in _attributes() else "…"
+
+
+@cache
+def _attributes() -> frozenset[str]:
+    """Return the keywords and names of the data dictionary, and what holds them."""
+    names = map(dictionary_description, keyword_dict.values())
+    return frozenset({"Dataset", "FileDataset", *keyword_dict, *names})

@@ -1,5 +1,6 @@
 """Everything on one machine: a private broker, the node, a worker, kept alive."""
 
+import os
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -24,6 +25,7 @@ def run_all(
     environ
         The environment that they are to have.
     """
+    os.umask(0o077)  # whatever a child writes is its owner's alone
     make_folder(settings.data_dir)
     open_ledger(settings.ledger_address, migrate=True).close()
     children = [_command("node", config), _command("worker", config)]

@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic_settings import NoDecode
 
 from dicom_node.access import Issuer, ServiceToken, check_tokens, is_loopback
-from dicom_node.domain import ALWAYS_COMPOSED, ObjectKind, Priority
+from dicom_node.domain import Priority
 from dicom_node.errors import SettingsError
 from dicom_node.matching import PackRule, PriorityRule, Rule
 from dicom_node.peers import Peer, Tls, check_aet
@@ -183,6 +183,10 @@ class Dicom(Table):
     """Whether systems that are not in the table of peers may send. True on loopback, else false."""
     max_associations: PositiveInt = 32
     """Associations served at the same time; more are refused as a temporary congestion."""
+    stat_associations: Annotated[int, Field(ge=0)] = 4
+    """Further associations that only callers get whose rule makes all that they send `stat`."""
+    min_bytes_per_s: PositiveFloat = 1000.0
+    """What a sender has to send on average while a message is coming in, once `acse_timeout_s` have passed: slower ones are cut off."""
     max_pdu_bytes: Annotated[int, Field(ge=4096, le=16 * MIB)] = 256 * 1024
     """Largest PDU that the node offers to receive."""
     connect_timeout_s: PositiveFloat = 10.0
@@ -300,6 +304,14 @@ class Http(Table):
     """Addresses of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."""
     max_body_bytes: PositiveInt = 16 * GIB
     """Largest STOW-RS request, 16 GiB unless set; longer ones are answered 413."""
+    max_connections: PositiveInt = 256
+    """Connections at the same time; more are answered 503 and closed."""
+    max_requests: PositiveInt = 64
+    """Requests answered at the same time; more are answered 503."""
+    patience_s: PositiveFloat = 30.0
+    """How long the header of a request may take, and a body or an answer in any case."""
+    min_bytes_per_s: PositiveFloat = 1000.0
+    """What a client has to send of a body, or to read of an answer, on average afterwards: slower ones are cut off."""
     timeout_s: PositiveFloat = 60.0
     """How long the node waits for a DICOMweb service to answer."""
 
@@ -324,6 +336,10 @@ class Spool(Table):
     """Room that is left free on its disk, 2 GiB unless set: below it, instances are refused as out of resources."""
     min_free_inodes: Annotated[int, Field(ge=0)] = 10_000
     """Inodes that are left free on its disk, likewise."""
+    max_bytes: PositiveInt | None = None
+    """What received instances may take together; none: as much as the disk has. The last twentieth is kept for what is `stat`."""
+    max_incoming_bytes: PositiveInt | None = 8 * GIB
+    """What may be coming in at once, over all associations and requests, 8 GiB unless set: above it, new ones are refused."""
 
     @field_validator("folder")
     @classmethod
@@ -415,10 +431,6 @@ class Report(Table):
 
     title: Literal["ai-findings", "imaging-measurement"] = "ai-findings"
     """Document title of the SR: `ai-findings` is ours and shown by OHIF; `imaging-measurement` is (126000, DCM), for archives that look for it."""
-    always: Annotated[tuple[ObjectKind, ...], NoDecode, BeforeValidator(_split)] = (
-        ALWAYS_COMPOSED
-    )
-    """What is composed even where no destination wants it: `SR`, and unless set `SC`, the page as an image (4.7 MB a study in the outbox)."""
     outside_scope: bool = True
     """Whether a pack reports on studies of which it accepts no image ("not evaluated"). If not, such a study gets a line in the ledger and no object, unless there is a former report to replace."""
     reject_superseded: bool = False
@@ -427,13 +439,6 @@ class Report(Table):
     """The site's offset from UTC, for sources that have no Timezone Offset From UTC (0008,0201)."""
     purpose: Names = ("109102", "DCM", "Processing Equipment")
     """Purpose of Reference (0040,A170) under which objects name the pack among the contributing equipment: value, scheme and meaning of a code."""
-
-    @field_validator("always")
-    @classmethod
-    def _check_always(cls, value: tuple[ObjectKind, ...]) -> tuple[ObjectKind, ...]:
-        if ObjectKind.REPORT not in value:
-            raise ValueError("a report (SR) is always composed: later ones name it")
-        return value
 
     @field_validator("purpose")
     @classmethod

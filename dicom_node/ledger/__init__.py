@@ -10,8 +10,16 @@ from sqlalchemy import Connection as Tx
 from dicom_node.ledger.connection import (
     Ledger,
     LedgerBusyError,
+    LedgerDamagedError,
     LedgerOutdatedError,
     open_ledger,
 )
 
-__all__ = ["Ledger", "LedgerBusyError", "LedgerOutdatedError", "Tx", "open_ledger"]
+__all__ = [
+    "Ledger",
+    "LedgerBusyError",
+    "LedgerDamagedError",
+    "LedgerOutdatedError",
+    "Tx",
+    "open_ledger",
+]

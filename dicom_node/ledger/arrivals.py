@@ -36,9 +36,8 @@ _EVIDENCE = version.c.current & (version.c.analysis != Analysis.OWN)
 
 
 class Known(StrEnum):
-    """What the ledger says of a file of the spool."""
+    """What the ledger says of a file of the spool that it knows."""
 
-    NOT = "not known"
     KEPT = "kept"
     PURGED = "purged"
     """It is not there any more, says the ledger."""
@@ -67,12 +66,12 @@ def record(
 
 
 def known(tx: Connection, paths: Collection[str]) -> dict[str, Known]:
-    """Return what the ledger says of each of the spooled files at these paths."""
+    """Return what the ledger says of the spooled files at these paths, if it knows them."""
     query = select(version.c.path, version.c.purged_at).where(version.c.path.in_(paths))
-    found = dict.fromkeys(paths, Known.NOT)
-    for path, purged_at in tx.execute(query):
-        found[path] = Known.KEPT if purged_at is None else Known.PURGED
-    return found
+    return {
+        row.path: Known.KEPT if row.purged_at is None else Known.PURGED
+        for row in tx.execute(query)
+    }
 
 
 def _groups(received: Iterable[Received]) -> Iterator[list[Received]]:

@@ -1,8 +1,9 @@
 """Open the ledger's database: SQLite in WAL mode, or PostgreSQL by its URL."""
 
+import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
 
@@ -23,13 +24,19 @@ from dicom_node.files import make_folder
 
 BUSY_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 10
-LOOK_S = 0.1
 SETTLE_S = 10.0
+LOOK_S = 0.1
+_DAMAGED = ("malformed", "not a database")
+_PASSING = (OperationalError, InterfaceError, sqlite3.OperationalError)
 MIGRATION_LOCK = 0x70616373
 
 
 class LedgerBusyError(Transient):
     """The database did not answer, or stayed locked; the work is tried again."""
+
+
+class LedgerDamagedError(Permanent):
+    """The database's file is broken; it can be rebuilt from spool and outbox."""
 
 
 class LedgerOutdatedError(Permanent):
@@ -119,11 +126,7 @@ class Ledger:
 
 
 def open_ledger(
-    url: str,
-    *,
-    migrate: bool,
-    patience_s: float | None = None,
-    starting_s: float = 0.0,
+    url: str, *, migrate: bool, patience_s: float | None = None, retry_s: float = 0.0
 ) -> Ledger:
     """Return the ledger at `url`, its schema brought up to date or checked.
 
@@ -136,7 +139,7 @@ def open_ledger(
     patience_s
         How long to wait for a connection, and for who writes; None for as long as
         work can wait.
-    starting_s
+    retry_s
         How long to try again where the database does not answer: whatever starts a
         machine starts everything at once.
 
@@ -151,7 +154,7 @@ def open_ledger(
     LedgerBusyError
         If the database cannot be reached.
     """
-    deadline = time.monotonic() + starting_s
+    deadline = time.monotonic() + retry_s
     while True:
         try:
             return _opened(url, migrate=migrate, patience_s=patience_s)
@@ -180,8 +183,15 @@ def _patiently() -> Iterator[None]:
     """Say of a database that does not answer that it may answer later."""
     try:
         yield
-    except (OperationalError, InterfaceError) as error:
-        raise LedgerBusyError(f"the ledger is not available: {error.orig}") from error
+    except (DatabaseError, InterfaceError, sqlite3.DatabaseError) as error:
+        said = str(getattr(error, "orig", error))
+        if any(words in said for words in _DAMAGED):
+            raise LedgerDamagedError(
+                f"the ledger is damaged ({said}): see docs/operate/lost-ledger.md"
+            ) from error
+        if not isinstance(error, _PASSING):
+            raise
+        raise LedgerBusyError(f"the ledger is not available: {said}") from error
     except PoolTimeoutError as error:
         raise LedgerBusyError("too much asks the ledger at once") from error
 
@@ -201,8 +211,9 @@ def _engine(url: str, *, synchronous: str, patience_s: float | None) -> Engine:
         # libpq counts whole seconds, two at least
         waiting = {"connect_timeout": max(2, int(patience_s or CONNECT_TIMEOUT_S))}
         return create_engine(parsed, pool_pre_ping=True, connect_args=waiting)
-    if parsed.database:
+    if parsed.database and parsed.database != ":memory:":
         make_folder(Path(parsed.database).parent)
+        _keep_private(Path(parsed.database))
     engine = create_engine(
         parsed,
         poolclass=QueuePool,
@@ -221,6 +232,13 @@ def _engine(url: str, *, synchronous: str, patience_s: float | None) -> Engine:
 
     event.listen(engine, "connect", connected)
     return engine
+
+
+def _keep_private(database: Path) -> None:
+    """Let nobody else read the file; SQLite gives its companions the same mode."""
+    with suppress(PermissionError):  # another account's: it is not ours to change
+        database.touch(mode=0o600)
+        database.chmod(0o600)
 
 
 def _scripts() -> Config:

@@ -28,6 +28,7 @@ from dicom_node.ledger.tables import (
     embedding,
     event,
     job,
+    quarantine,
     rejection,
     revision,
     revision_input,
@@ -126,6 +127,7 @@ def remove(tx: Connection, held: Held, *, at: datetime) -> None:
     _delete(tx, revision_input.c.revision_id, composed.revisions)
     _delete(tx, revision.c.id, composed.revisions)
     _delete(tx, embedding.c.version_id, held.versions)
+    _delete(tx, quarantine.c.version_id, held.versions)
     _delete(tx, version.c.id, held.versions)
     _delete(tx, event.c.sop_instance_uid, held.sop_instance_uids)
     for uid in held.studies:

@@ -23,6 +23,7 @@ from dicom_node.domain import (
     Urgency,
 )
 from dicom_node.ledger import leases
+from dicom_node.ledger.eras import first_outcome
 from dicom_node.ledger.sql import insert_ignore
 from dicom_node.ledger.tables import (
     CANCELLED,
@@ -39,6 +40,8 @@ from dicom_node.ledger.tables import (
 
 ROUTINE_RANK = len(Urgency)
 """Rank of a job that flags nothing, behind all of `Urgency`."""
+UNKNOWN_FINGERPRINT = ""
+"""Of a revision that was taken over from its objects (`dicom_node.ledger.rebuilding`)."""
 
 
 def open_revision(
@@ -66,26 +69,26 @@ def open_revision(
     packs
         Those that the site's rules keep from every image get no job.
     objects
-        The kinds of object that are to be composed.
+        The kinds of object that destinations want; a report is composed anyway: later
+        ones refer to it.
     """
-    wanted = ",".join(sorted(objects))
+    wanted = ",".join(sorted({ObjectKind.REPORT, *objects}))
     images = _images(tx, study_id)
     packs = _looking(packs, images)
     fingerprint = _fingerprint(tx, study_id, images)
     last = _last_revision(tx, study_id)
-    unchanged = last is not None and last.fingerprint == fingerprint
+    unchanged = last is not None and _is_as_it_was(tx, last, fingerprint, images)
     if unchanged and not _are_others(tx, last.id, packs):
         _revive(tx, last.id, packs)
         _add_jobs(tx, last.id, study_id, packs, wanted)
         return int(last.number)
     number = 1 if last is None else last.number + 1
     drop_jobs(tx, study_id)
-    keys = sorted(i.id for i in images)
     values = {
         "study_id": study_id,
         "number": number,
         "fingerprint": fingerprint,
-        "inputs": sha256(repr(keys).encode()).hexdigest(),
+        "inputs": _inputs(images),
         # nobody waited for other packs since the images came
         "last_image_at": now if unchanged else max(i.received_at for i in images),
         "at": now,
@@ -100,6 +103,27 @@ def open_revision(
         _carry_over(tx, last.id, key, packs)
     _add_jobs(tx, key, study_id, packs, wanted)
     return number
+
+
+def _is_as_it_was(
+    tx: Connection, last: Any, fingerprint: str, images: Sequence[Any]
+) -> bool:
+    """Return whether the images are those of the last revision.
+
+    The fingerprint of one that was taken over from its objects is not known; the same
+    instance versions have the same.
+    """
+    if last.fingerprint != UNKNOWN_FINGERPRINT:
+        return bool(last.fingerprint == fingerprint)
+    if last.inputs != _inputs(images):
+        return False
+    known = update(revision).where(revision.c.id == last.id)
+    tx.execute(known.values(fingerprint=fingerprint))
+    return True
+
+
+def _inputs(images: Sequence[Any]) -> str:
+    return sha256(repr(sorted(i.id for i in images)).encode()).hexdigest()
 
 
 def has_images(tx: Connection, study_id: int) -> bool:
@@ -240,7 +264,7 @@ def _add_jobs(
     priority = tx.execute(
         select(study.c.priority).where(study.c.id == study_id)
     ).scalar_one()
-    outcomes = _next_outcomes(tx, revision_id)
+    outcomes, least = _next_outcomes(tx, revision_id), first_outcome(tx)
     here = select(job.c.device_uid).where(job.c.revision_id == revision_id)
     there = set(tx.execute(here).scalars())
     rows = [
@@ -250,7 +274,7 @@ def _add_jobs(
             "device_uid": pack.device_uid,
             "priority": priority,
             "objects": objects,
-            "outcome": outcomes.get(pack.device_uid, 0),
+            "outcome": max(outcomes.get(pack.device_uid, 0), least),
             "detail": "",
             "flag": "",
             "urgency": ROUTINE_RANK,

@@ -313,3 +313,10 @@ event = Table(
     Column("kind", String(32), nullable=False),
     Column("detail", Words, nullable=False),
 )
+
+era = Table(
+    "era",
+    metadata,
+    Column("first_outcome", Integer, primary_key=True, autoincrement=False),
+    Column("at", Utc, nullable=False),
+)

@@ -84,7 +84,8 @@ class Guard:
         headers = request.headers
         address = request.client.host if request.client else ""
         rule = rule_for(scope["method"], scope["path"])
-        self._check_host(headers)
+        if rule is None or rule.role is not None or rule.by_session:
+            self._check_host(headers)
         if scope["method"] in UNSAFE:
             _check_origin(headers)
         identity = await self._identify(request, rule, address)

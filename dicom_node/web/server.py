@@ -7,6 +7,8 @@ import threading
 import uvicorn
 from starlette.types import ASGIApp
 
+from dicom_node.crowd import Crowd
+
 
 class HttpServer:
     """Serves `app` with uvicorn in a thread of its own, from `start` to `stop`.
@@ -19,11 +21,13 @@ class HttpServer:
         What connections are protected with; None for plain HTTP.
     trusted_proxies
         Addresses and networks whose ``X-Forwarded-For`` counts.
+    crowd
+        How many are served at once, and how slow they may be.
     grace_s
         How long `stop` waits for requests to end by themselves.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - how an application is reached
         self,
         app: ASGIApp,
         *,
@@ -31,11 +35,14 @@ class HttpServer:
         port: int = 0,
         context: ssl.SSLContext | None = None,
         trusted_proxies: tuple[str, ...] = (),
+        crowd: Crowd | None = None,
         grace_s: int = 2,
     ) -> None:
         self._address = (host, port)
+        crowd = crowd or Crowd()
         config = uvicorn.Config(
-            app,
+            crowd.bounded(app),
+            http=crowd.protocol(),
             access_log=False,
             lifespan="off",
             log_config=None,

@@ -212,7 +212,6 @@ def _settings(
         "[spool]\nmin_free_bytes = 16777216\nmin_free_inodes = 100\n"
         "[dicom]\nconnect_timeout_s = 2.0\nacse_timeout_s = 4.0\n"
         "dimse_timeout_s = 6.0\nnetwork_timeout_s = 20.0\n"
-        f'[report]\nalways = ["{ObjectKind.REPORT}"]\n'
         "[study]\nquiet_period_s = 1.0\nexpected_quiet_period_s = 1.0\n"
         "minimum_revision_interval_s = 1.0\n"
         f"[work]\nlease_s = {chaos.lease_s}\n"

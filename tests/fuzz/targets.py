@@ -40,7 +40,7 @@ from dicom_node.query import Level, Qido
 from dicom_node.retrieve import retrieve
 from dicom_node.stow import routes
 from dicom_node.web.doorman import Doorman, Limits
-from dicom_node.web.guard import Guard, Served
+from dicom_node.web.guard import Guard
 from sr_writer.reading import read_report
 from tests import builders
 from tests.composed import every_object
@@ -227,7 +227,7 @@ def guarded_store(home: House) -> ASGIApp:
     """Return STOW-RS behind the guard of all routes, open to everybody."""
     doorman = Doorman(limits=Limits(requests_per_minute=10**9))
     store = Starlette(routes=routes(home.intake, max_body_bytes=1 << 20))
-    return Guard(store, doorman, served=Served(any_host=True))
+    return Guard(store, doorman, sessions=lambda _: None, any_host=True)
 
 
 @contextmanager

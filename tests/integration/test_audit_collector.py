@@ -15,6 +15,8 @@ from dicom_node.audit.collector import Collector, CollectorSender
 from dicom_node.audit.folder import AuditFolder, Cursor
 from dicom_node.audit.syslog import Sender
 from dicom_node.audit.trail import AuditTrail
+from dicom_node.auditing import audited
+from dicom_node.config import load_settings
 from dicom_node.domain import Alarm, SecurityAlert
 from dicom_node.peers import Tls
 from dicom_node.tls import client_context
@@ -148,6 +150,26 @@ def test_the_cursor_follows(
     first = next(folder.messages()).decode()
 
     assert [first in line for line in rsyslog.received()].count(True) == 1
+
+
+def test_settings_are_enough(
+    rsyslog: Rsyslog,
+    authority: Authority,
+    certificates: tuple[Certificate, Certificate],
+    tmp_path: Path,
+) -> None:
+    """What an operator writes leads to a collector."""
+    own = certificates[1]
+    file = tmp_path / "pacsight.toml"
+    file.write_text(
+        f'data_dir = "{tmp_path}/data"\n'
+        f'[audit]\nsyslog_host = "127.0.0.1"\nsyslog_port = {rsyslog.port}\n'
+        f'[audit.tls]\nca = "{authority.own.path}"\n'
+        f'certificate = "{own.path}"\nkey = "{own.key}"\n'
+    )
+    with audited(load_settings(file, {}), "node") as note:
+        note(_alert("by settings"))
+        _until(lambda: any("by settings" in line for line in rsyslog.received()))
 
 
 def test_another_authority_is_not_trusted(

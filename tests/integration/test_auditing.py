@@ -10,6 +10,7 @@ from pydicom import dcmread
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
 
+from dicom_node.access import Role, ServiceToken, digest_of
 from dicom_node.audit.folder import AuditFolder
 from dicom_node.auditing import alarmed, audited, patient_pseudonyms
 from dicom_node.config import Settings
@@ -21,6 +22,11 @@ from dicom_node.service import Node
 from tests.audits import parsed
 from tests.receiving import BOUNDARY, STUDY, multipart, part10
 
+TOKEN = "pacsight_of-a-router"  # noqa: S105 - a router's, in this test
+ROUTER = ServiceToken(
+    name="router", sha256=digest_of(TOKEN), roles=frozenset({Role.SEND})
+)
+
 
 def settings(folder: Path, **audit: Any) -> Settings:
     """Return settings of a node that hears one modality, and no broker yet."""
@@ -29,13 +35,13 @@ def settings(folder: Path, **audit: Any) -> Settings:
         broker_url="redis://127.0.0.1:1/0",
         audit=Audit(**audit),
         dicom=Dicom(port=0, accept_unknown_peers=False),
-        http=Http(port=0),
+        http=Http(port=0, tokens=(ROUTER,)),
         peers=(Peer(name="ct", aet="CT1"),),
     )
 
 
 def test_a_node_tells_what_happens(tmp_path: Path) -> None:
-    """Start, both front doors, who was turned away, stop: each valid, none with a name."""
+    """Start, both front doors, who was turned away, who came in, stop: no patient's name."""
     given = settings(tmp_path)
     node = Node(given, [])
     node.start()
@@ -53,10 +59,13 @@ def test_a_node_tells_what_happens(tmp_path: Path) -> None:
         ("110100", "pacsight node", ""),
         ("110104", "CT1", STUDY),
         ("110113", "pacsight node", "127.0.0.1"),
+        ("110114", "router", ""),
         ("110104", "127.0.0.1", STUDY),
         ("110100", "pacsight node", ""),
     ]
-    assert [_patients(tree) for tree in trees] == [[], [pseudonym], [], [pseudonym], []]
+    assert trees[4].findall("ActiveParticipant")[-1].get("UserID") == "router"
+    named = [tree for tree in trees if pseudonym in _patients(tree)]
+    assert named == [trees[1], trees[4]]
     assert not [m for m in messages if b"PAT-0001" in m or b"Doe" in m]
 
 
@@ -111,7 +120,8 @@ def _post(port: int) -> None:
         content=multipart([part10(2)]),
         headers={
             "Content-Type": 'multipart/related; type="application/dicom";'
-            f' boundary="{BOUNDARY}"'
+            f' boundary="{BOUNDARY}"',
+            "Authorization": f"Bearer {TOKEN}",
         },
     )
     assert answer.status_code == 200

@@ -9,6 +9,8 @@ from pydicom import Dataset, dcmread
 from sqlalchemy import func, select, text
 from typer.testing import CliRunner
 
+from dicom_node.audit.folder import AuditFolder
+from dicom_node.audit.reading import Entry
 from dicom_node.domain.audited import AuditEvent, StudyForgotten
 from dicom_node.domain.identity import patient_digest
 from dicom_node.forgetting import Holdings, StillMovingError, forget
@@ -61,10 +63,21 @@ def marks() -> list[bytes]:
     return [m.encode() for m in ("Zauberfrau", HER_ID, sha, uid)]
 
 
+def kept_of_her(site: Site) -> list[Path]:
+    """Return the files that hold something of her.
+
+    The audit trail goes on to say what was done to which study: it names her study, and
+    nothing else of her.
+    """
+    trail = site.data / "audit"
+    assert holding(trail, *marks()[:-1]) == []
+    return [path for path in holding(site.data, *marks()) if path.parent != trail]
+
+
 def test_a_patient_is_forgotten_and_another_is_not(site: Site) -> None:
     """Nothing of hers is left in a file; his study is as it was; hers may come again."""
     site.take(hers(), his())
-    before = holding(site.data, *marks())
+    before = kept_of_her(site)
     sent = site.delivered(str(hers().StudyInstanceUID))
     assert len(before) >= 3  # spool, two objects, the ledger: the marks can be found
 
@@ -83,14 +96,17 @@ def test_a_patient_is_forgotten_and_another_is_not(site: Site) -> None:
         "stray_files": 0,
         "destinations": ["archive"],
     }
-    assert holding(site.data, *marks()) == before
+    assert kept_of_her(site) == before
 
     said = command(site, "--patient", "--yes", typed=f"{HER_ID}\n{ISSUER}\n")
     assert "forgotten" in said
-    assert holding(site.data, *marks()) == []
+    assert kept_of_her(site) == []
     (left,) = site.studies()
     assert (left.study_uid, left.state) == (his().StudyInstanceUID, State.DONE)
     assert site.delivered(str(hers().StudyInstanceUID)) == sent
+    (told,) = AuditFolder(path=site.data / "audit").messages()
+    assert Entry.of(told).event == "DICOM Study Deleted"
+    assert Entry.of(told).studies == (hers().StudyInstanceUID,)
 
     site.take(hers())
     assert {line.state for line in site.studies()} == {State.DONE}
@@ -111,7 +127,7 @@ def test_what_a_crash_left_is_found_and_forgotten(site: Site) -> None:
 
     assert said["stray_files"] == 1
     assert not stray.exists()
-    assert holding(site.data, *marks()) == []
+    assert kept_of_her(site) == []
 
 
 def name_in(path: Path) -> str:
@@ -131,7 +147,7 @@ def test_a_run_that_died_is_finished_by_the_next(site: Site) -> None:
 
     command(site, "--patient", "--yes", typed=f"{HER_ID}\n{ISSUER}\n")
 
-    assert holding(site.data, *marks()) == []
+    assert kept_of_her(site) == []
     assert site.studies() == []
 
 

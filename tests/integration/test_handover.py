@@ -609,14 +609,14 @@ def test_a_site_without_destinations_is_done_when_concluded(site: Site) -> None:
 
 
 def test_a_job_knows_what_destinations_want(site: Site) -> None:
-    """Report and capture in any case, and whatever else one of them takes."""
+    """A report in any case, and whatever else one of them takes; no capture for nobody."""
     documents = Address(destination="DOCS", objects=frozenset({ObjectKind.DOCUMENT}))
     site.addresses = [documents]
     site.restart()
     site.receive(received())
     site.finish()
     (row,) = jobs(site.ledger)
-    wanted = {*ALWAYS_COMPOSED, ObjectKind.DOCUMENT}
+    wanted = {ObjectKind.REPORT, ObjectKind.DOCUMENT}
     assert job_input(site.ledger, row.id).objects == wanted
 
 

@@ -36,8 +36,8 @@ from tests.ledgers import (
 
 FORMER = Path(__file__).parents[1] / "data" / "ledgers"
 SCHEMAS = sorted(path.stem for path in FORMER.glob("*.json"))
-CHANGING_NO_DATA = {"0006", "0007", "0008", "0009"}
-"""They add a table, or what a row may say, and change no row."""
+UNRELEASED = {"0006", "0007", "0008", "0009", "0010"}
+"""What comes with the next version."""
 
 
 def scripts() -> Config:
@@ -98,7 +98,7 @@ def test_every_released_schema_is_among_them() -> None:
     walked = ScriptDirectory.from_config(scripts()).walk_revisions()
     released = {script.revision for script in walked}
 
-    assert released - CHANGING_NO_DATA == set(SCHEMAS)
+    assert released - UNRELEASED == set(SCHEMAS)
 
 
 def test_a_former_versions_studies_go_on(upgraded: Ledger) -> None:

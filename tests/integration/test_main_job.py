@@ -8,6 +8,7 @@ import io
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,12 +19,15 @@ from orthanc_api_client import OrthancApiClient
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.uid import RLELossless
 
+from dicom_node.audit.folder import AuditFolder
+from tests.audits import parsed
 from tests.integration.conftest import Orthanc, free_port
-from tests.running import Running, descendants, is_alive
+from tests.running import PACSIGHT, Running, descendants, is_alive
 from workers.phantoms import datasets, phantom
 
 SR_CLASS = "1.2.840.10008.5.1.4.1.1.88.34"
 SC_CLASS = "1.2.840.10008.5.1.4.1.1.7"
+KINDS = ("Application Start", "Application Stop")
 KO_CLASS = "1.2.840.10008.5.1.4.1.1.88.59"
 
 
@@ -120,6 +124,32 @@ def test_the_pacs_commits_to_what_it_got(node: Running) -> None:
         ("delivered", "commitment"),
         ("delivered", "commitment"),
     ]
+
+
+def test_the_audit_trail_tells_of_it(node: Running) -> None:
+    """Who sent a study, where its results went, who reads that: found by the patient."""
+    instances = datasets(phantom("effusion", 18))
+    uid = str(instances[0].StudyInstanceUID)
+    node.send(instances)
+    node.until_state([uid], "done")
+    for message in AuditFolder(path=node.folder / "data" / "audit").messages():
+        parsed(message)
+    said = subprocess.run(
+        [PACSIGHT, "audit", "find", "--patient", "--json", "--config", node.config],
+        input=f"{instances[0].PatientID}\n",
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout
+    told = [one for one in json.loads(said) if uid in one["studies"]]
+    started = json.loads(node.command("audit", "show", "--event", "start", "--json"))
+
+    assert [one["event"] for one in told] == ["DICOM Instances Transferred"] * 2
+    assert [one["instances"] for one in told] == [len(instances), 2]
+    assert told[0]["participants"][0].endswith("(127.0.0.1)")
+    assert told[1]["participants"][1] == "pacs (127.0.0.1)"
+    assert str(instances[0].PatientID) not in said
+    assert {one["participants"][0].split()[1] for one in started} == {"node", "worker"}
 
 
 def test_the_doctor_finds_nothing_broken(node: Running) -> None:
@@ -305,7 +335,7 @@ def test_a_stat_study_overtakes_fifty_routine_ones(node: Running) -> None:
 
 
 def test_ctrl_c_leaves_no_process(own_orthanc: Orthanc, tmp_path: Path) -> None:
-    """SIGINT ends broker, node, worker and decode processes."""
+    """SIGINT ends broker, node, worker and decode processes; the audit trail says so."""
     running = Running(
         folder=tmp_path / "up", dicom_port=free_port(), http_port=free_port()
     )
@@ -314,6 +344,12 @@ def test_ctrl_c_leaves_no_process(own_orthanc: Orthanc, tmp_path: Path) -> None:
     left |= set(running.children().values())
     running.stop(signal.SIGINT)
     assert [pid for pid in left if is_alive(pid)] == []
+    told = json.loads(running.command("audit", "show", "--event", "110100", "--json"))
+    who = {
+        kind: {one["participants"][0] for one in told if one["kind"] == kind}
+        for kind in KINDS
+    }
+    assert who["Application Start"] == who["Application Stop"] != set()
     del own_orthanc
 
 

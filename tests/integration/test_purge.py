@@ -100,8 +100,7 @@ class Site:
     def known(self) -> Known:
         """Return what the ledger says of the study's image."""
         with self.ledger.read() as tx:
-            path = received().path
-            return known(tx, [path])[path]
+            return known(tx, [received().path])[received().path]
 
     def journal(self) -> dict[str, str]:
         """Return the last line of each kind."""

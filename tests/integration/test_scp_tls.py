@@ -4,6 +4,7 @@ import hashlib
 import socket
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -349,6 +350,21 @@ def test_a_file_that_cannot_be_used_is_named(
     with pytest.raises(SettingsError, match=message):
         server.start()
     assert (server.port, server.tls_port) == (0, 0)
+
+
+def test_a_node_that_anybody_could_call_does_not_start(tmp_path: Path) -> None:
+    """In a sentence, before it opens anything."""
+    config = tmp_path / "pacsight.toml"
+    config.write_text(
+        f'data_dir = "{tmp_path}/data"\nbroker_url = "redis://127.0.0.1:1/0"\n'
+        '[dicom]\nhost = "0.0.0.0"\n'
+    )
+    command = [sys.executable, "-m", "workers", "node", "--config", str(config)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "dicom.host = '0.0.0.0' lets the network in without TLS" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "data" / "ledger.sqlite").exists()
 
 
 def s_client(

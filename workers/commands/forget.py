@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from dicom_node.auditing import at_once
 from dicom_node.cli import ConfigOption, JsonOption
 from dicom_node.config import Settings, load_settings
 from dicom_node.domain.identity import patient_digest
@@ -66,7 +67,12 @@ def forget_all(  # noqa: PLR0913 - the command's options
             _confirm()
         if wanted:
             clean = forget(
-                holdings, found, force=force, now=datetime.now(UTC), by=user()
+                holdings,
+                found,
+                force=force,
+                now=datetime.now(UTC),
+                by=user(),
+                note=at_once(settings, "forget"),
             )
             _conclude(clean=clean, as_json=as_json)
     finally:

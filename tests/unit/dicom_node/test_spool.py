@@ -3,6 +3,7 @@
 import hashlib
 import os
 import stat
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from dicom_node.domain import FrontDoor, Origin, Sha256
 from dicom_node.errors import OUT_OF_RESOURCES, Rejected
-from dicom_node.spool import Spool
+from dicom_node.spool import RESUME, URGENT, Capacity, Room, Spool
 from tests.receiving import House, house, part10
 
 ORIGIN = Origin(
@@ -115,12 +116,76 @@ def test_what_a_former_version_left_is_dropped(at_home: House) -> None:
 
 
 def test_room(tmp_path: Path) -> None:
-    """What is free is told, and too little of it is refused as out of resources."""
-    free = os.statvfs(tmp_path).f_bavail
-    assert house(tmp_path).spool.room().free_bytes > 0
-    for least in ({"min_free_bytes": 1 << 60}, {"min_free_inodes": 1 << 60}):
-        spool = Spool(tmp_path / "spool", **least)
+    """Where there is enough nothing is said; too little is refused, for now."""
+    house(tmp_path).spool.room()
+    for least in (Capacity(min_free_bytes=1 << 60), Capacity(min_free_inodes=1 << 60)):
+        spool = Spool(tmp_path / "spool", least)
         with pytest.raises(Rejected) as caught:
             spool.room()
         assert caught.value.status == OUT_OF_RESOURCES
-    assert free > 0
+
+
+def limits(**changes: int) -> Capacity:
+    """Return limits: 1000 bytes and 100 inodes are left free, the spool has 10,000."""
+    values = {"min_free_bytes": 1000, "min_free_inodes": 100, "max_bytes": 10_000}
+    return Capacity(**{**values, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("room", "routine", "again", "urgent"),
+    [
+        ((1101, 111, 9449), True, True, True),
+        ((1000, 100, 9500), True, False, True),
+        ((999, 100, 0), False, False, True),
+        ((1000, 99, 0), False, False, True),
+        ((1000, 100, 9501), False, False, True),
+        ((500, 50, 9750), False, False, True),
+        ((499, 100, 0), False, False, False),
+        ((1000, 100, 9751), False, False, False),
+    ],
+)
+def test_what_is_urgent_has_a_reserve_and_what_is_short_a_margin(
+    room: tuple[int, int, int],
+    *,
+    routine: bool,
+    again: bool,
+    urgent: bool,
+) -> None:
+    """Refused at the limit, taken in again a tenth above it; half of it is for STAT."""
+    free_bytes, free_inodes, used = room
+    found = Room(free_bytes=free_bytes, free_inodes=free_inodes, used_bytes=used)
+    said = [not limits().lacking(found, part) for part in (1.0, RESUME, URGENT)]
+    assert said == [routine, again, urgent]
+
+
+def test_a_spool_with_a_size_of_its_own(tmp_path: Path) -> None:
+    """It counts what it has, refuses above its size, and takes in again after a purge."""
+    spool = Spool(tmp_path, Capacity(max_bytes=1000))
+    spool.open()
+    spool.room()
+    for number in range(10):
+        handle, path = spool.new_file()
+        os.write(handle, bytes([number]) * 96)
+        os.close(handle)
+        spool.keep(path, Sha256(hashlib.sha256(bytes([number])).hexdigest()))
+    with pytest.raises(Rejected, match="the spool is full"):
+        spool.room()
+    spool.room(urgent=True)
+    for name in list(spool.files())[:2]:
+        assert spool.remove(name, before=datetime.now(UTC) + timedelta(seconds=1))
+    spool.room()
+
+
+def test_too_much_comes_in_at_once(tmp_path: Path) -> None:
+    """Whoever wants to begin is refused; nobody who has begun is."""
+    spool = Spool(tmp_path, Capacity(max_incoming_bytes=1000))
+    spool.open()
+    spool.more()
+    handle, path = spool.new_file()
+    os.write(handle, bytes(1000))
+    os.close(handle)
+    with pytest.raises(Rejected, match="too much is coming in at once"):
+        spool.more()
+    spool.room()
+    path.unlink()
+    spool.more()

@@ -106,6 +106,18 @@ def test_an_endless_association_is_told_now_and_then(watched: Watched) -> None:
     ]
 
 
+def test_a_user_is_told(watched: Watched) -> None:
+    """Who showed a token is named with what came in his request, and not after it."""
+    watched.intake.opened("request", user="anna")
+    watched.take(part10(1), "request")
+    watched.intake.closed("request")
+    watched.take(part10(2), "request")
+    watched.intake.closed("request")
+
+    users = [e.user for e in watched.told if isinstance(e, InstancesReceived)]
+    assert users == ["anna", ""]
+
+
 def test_what_was_refused_is_not_told_as_received(watched: Watched) -> None:
     """It stands in the ledger's journal."""
     with pytest.raises(Rejected):

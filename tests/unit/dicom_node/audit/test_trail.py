@@ -1,5 +1,8 @@
 """The trail: told by many threads, written in one, and nothing lost without a word."""
 
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +21,32 @@ from dicom_node.audit.trail import MOST_WAITING, AuditTrail
 from dicom_node.domain import Alarm, SecurityAlert
 from dicom_node.errors import Permanent
 from tests.audits import parsed, teller
+
+KILLED = """
+import sys, time
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from dicom_node.audit.folder import AuditFolder
+from dicom_node.audit.messages import Teller
+from dicom_node.audit.trail import AuditTrail
+from dicom_node.domain import Alarm, SecurityAlert
+
+teller = Teller(
+    application="node", source_id="s", site="s", aets=(), host="h", process=99, pseudonym=None
+)
+trail = AuditTrail(
+    AuditFolder(path=Path(sys.argv[1])), teller, clock=lambda: datetime.now(UTC)
+)
+trail.start()
+for number in count():
+    trail.note(
+        SecurityAlert(alarm=Alarm.NODE_AUTHENTICATION, reason=f"number {number}")
+    )
+    trail.flush()
+    print(number, flush=True)
+"""
+"""Says a number once the event of that number is durable."""
 
 
 @pytest.fixture
@@ -114,6 +143,24 @@ def test_who_was_killed_is_noticed(folder: AuditFolder) -> None:
         ".turn",
         ".worker-98",
     ]
+
+
+def test_a_process_that_is_killed_loses_moments(folder: AuditFolder) -> None:
+    """SIGKILL: what it had told before is there, its successor says that it ended."""
+    command = [sys.executable, "-c", KILLED, str(folder.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for _ in range(20):
+            process.stdout.readline()
+        process.kill()
+    with _running(folder):
+        pass
+    told = _told(folder)
+
+    assert process.returncode == -signal.SIGKILL
+    assert told[0] == "start"
+    assert told[1:21] == [f"number {number}" for number in range(20)]
+    assert told[-3:] == ["stop", "start", "stop"]
 
 
 def test_who_lives_is_left_alone(folder: AuditFolder) -> None:
