@@ -189,7 +189,9 @@ def certificate_of(association: Association) -> Shown | None:
 
 def _first_byte(connection: socket.socket, patience_s: float) -> int | None:
     """Return the first byte that comes, left where it is; None if none does."""
-    ready, _, _ = select.select([connection], [], [], patience_s)
+    waiting = select.poll()  # select(2) takes no descriptor beyond 1023
+    waiting.register(connection, select.POLLIN)
+    ready = waiting.poll(1000 * patience_s)
     seen = connection.recv(1, socket.MSG_PEEK) if ready else b""
     return seen[0] if seen else None
 

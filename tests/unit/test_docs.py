@@ -36,7 +36,17 @@ PAGES = [
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 COMMAND = re.compile(r"(?:^ {4,}|`)(?:\S*/)?pacsight ([a-z][^`\n]*)", re.MULTILINE)
 """A command in an indented block, or between backticks."""
+DEFINED = re.compile(r"^(?:async )?def (test_\w+)", re.MULTILINE)
 OPTION = re.compile(r"(?<!\S)--[a-z-]+")
+
+
+def test_every_test_that_shows_our_security_exists() -> None:
+    """The page on security names them; ``-k`` finds none that was renamed."""
+    named = set(re.findall(r"`(test_\w+)`", (DOCS / "security.md").read_text()))
+    files = (REPOSITORY / "tests").rglob("test_*.py")
+    there = {name for file in files for name in DEFINED.findall(file.read_text())}
+    assert named - there == set()
+    assert len(named) > 0
 
 
 @pytest.mark.parametrize("state", State)
