@@ -31,6 +31,23 @@ from tests.delivery.archives import UnrulyOrthanc
 from tests.peers import data_set_bytes
 
 Show = Callable[[str, int, int], None]
+MUST_NOT_BE = (
+    "acknowledged instances lost",
+    "instances with other contents",
+    "studies not done",
+    "jobs neither done nor dropped",
+    "batches neither done nor dropped",
+    "deliveries not made",
+    "frames not embedded",
+    "reports damaged in the outbox",
+    "reports missing in the PACS",
+    "reports doubled in the PACS",
+    "reports with other contents",
+    "reports about other images",
+    "reports of unknown studies",
+    "studies without a report",
+    "studies with several current reports",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +112,7 @@ def account(
     show: Show,
 ) -> tuple[dict[str, int], dict[str, list[str]]]:
     """Return what there is, and the names of all that must not be."""
-    wrong: dict[str, list[str]] = defaultdict(list)
+    wrong: dict[str, list[str]] = {name: [] for name in MUST_NOT_BE}
     counts = _of_ledger(ledger, acknowledged, wrong)
     kept = _outbox(ledger, outbox, wrong)
     held = list(_reports(pacs, show))
@@ -139,13 +156,16 @@ def _of_ledger(
         stuck = select(study.c.study_uid, study.c.state, study.c.detail)
         for uid, state, detail in tx.execute(stuck.where(study.c.state != State.DONE)):
             wrong["studies not done"].append(f"{uid} {state}: {detail}")
-        for table, fine in ((job, "done"), (batch, "done"), (delivery, "delivered")):
+        for table, fine, name in (
+            (job, "done", "jobs neither done nor dropped"),
+            (batch, "done", "batches neither done nor dropped"),
+            (delivery, "delivered", "deliveries not made"),
+        ):
             bad = tx.execute(
                 select(table.c.id, table.c.state).where(
                     table.c.state.not_in([fine, "dropped"])
                 )
             )
-            name = f"{table.name} neither done nor dropped"
             wrong[name] += [f"{key} {state}" for key, state in bad]
         unreadable = tx.execute(
             select(embedding.c.id, embedding.c.reason).where(

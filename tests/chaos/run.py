@@ -23,7 +23,7 @@ AHEAD = 64
 """Studies under way, so that there is always something to be lost."""
 POLL_S = 0.03
 COUNT_S = 0.25
-PATIENCE_S = 90.0
+PATIENCE_S = 300.0
 """So long nothing at all may be finished before a run is given up."""
 EXAMPLES = 3
 

@@ -16,14 +16,14 @@ from tests.chaos.processes import Process
 from tests.chaos.senders import Door
 from tests.delivery.archives import UnrulyOrthanc, orthanc_binary
 from tests.integration.conftest import free_port
-from tests.postgres import HASTE, Cluster, binaries
+from tests.postgres import Cluster, binaries
 from tests.running import PACSIGHT
 
 INSIDE = Path(__file__).with_name("inside")
 DISK_MIB = 512
 MIB_OF_A_STUDY = 0.25
 """On the disk: instances, a report, and slack."""
-DURABLE = {**HASTE, "synchronous_commit": "on"}
+DURABLE = {"synchronous_commit": "on"}
 """What is committed is with the kernel, and so outlasts a kill of every process."""
 
 

@@ -44,7 +44,7 @@ def chaos(*words: str) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("neighbours")
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_nothing_is_lost_or_doubled_in_chaos(tmp_path: Path) -> None:
     """Every kind of fault once, kills at four points: each study has its one report."""
     words = ("--short", "--studies", "12", "--seed", "5")

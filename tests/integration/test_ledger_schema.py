@@ -156,7 +156,7 @@ def test_a_database_that_is_just_starting_is_waited_for(postgres: Cluster) -> No
 
     later = threading.Timer(0.3, make)
     later.start()
-    open_ledger(postgres.url("later"), migrate=True, patience_s=20).close()
+    open_ledger(postgres.url("later"), migrate=True, retry_s=20).close()
     later.join()
     postgres.drop("later")
 
