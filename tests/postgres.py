@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -105,6 +105,7 @@ class Cluster:
             with suppress(ProcessLookupError):
                 os.kill(pid, how)
         self._process.wait()
+        _await_end(children)
 
     def database(self, template: str = "template1") -> str:
         """Return the name of a new database, a copy of `template`."""
@@ -181,3 +182,12 @@ class Cluster:
 
     def _said(self) -> str:
         return (self.folder / "log").read_text(errors="replace")[-2000:]
+
+
+def _await_end(pids: Iterable[int]) -> None:
+    """Wait until the kernel has ended them: their shared memory bars a new start."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        if time.monotonic() >= deadline:
+            raise TimeoutError("killed processes of PostgreSQL do not end")
+        time.sleep(0.01)
