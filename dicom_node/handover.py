@@ -260,7 +260,7 @@ class Handover:
             count = sum(leases.forget_dispatch(tx, table) for table in (BATCHES, JOBS))
         self.dispatcher.mark()
         if count:
-            log.warning("broker_emptied", unfinished=count)
+            log.warning("broker_emptied", count=count)
 
     def _dispatch_table(
         self,

@@ -276,7 +276,7 @@ class Node:
         with ledger.write() as tx:
             rows = setback.pull_back(tx, now=now(), lease_s=lease_s)
         if rows:
-            log.warning("clock_was_set_back", rows=rows)
+            log.warning("clock_was_set_back", count=rows)
 
     def _open_doors(
         self, stack: ExitStack, intake: Intake, ledger: Ledger, told: Reported

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from dicom_node.domain import SeriesUid, StudyUid
 from dicom_node.expected import OWN_DESCRIPTION, expected_instances
-from dicom_node.peers import Caller, Inquiry, Peer, Right
+from dicom_node.peers import Caller, Inquiry, Peer
 from sr_writer.document import SERIES_SUFFIX
 from tests.integration.conftest import Orthanc, free_port
 from tests.peers import StorePeer, StowPeer, outgoing
@@ -25,7 +25,7 @@ def source(inquiry: Inquiry, **changes: object) -> Peer:
     """Return a peer that may be asked in this way."""
     entry: dict[str, object] = {
         "name": "source",
-        "rights": frozenset({Right.QUERY}),
+        "rights": frozenset(),
         "expected": inquiry,
     }
     return Peer(**(entry | changes))  # type: ignore[arg-type]
