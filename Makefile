@@ -26,7 +26,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 export PYTHON
 
-.PHONY: help sandbox test test-full test-research conformance test-delivery test-viewer chaos fuzz bench bench-model evaluate-demo \
+.PHONY: help sandbox test test-full test-research test-trust conformance test-delivery test-viewer chaos fuzz bench bench-model evaluate-demo \
   lint format lock sbom licences audit clean setup system-sandbox system-test system-conformance system-viewer torch
 .NOTPARALLEL:
 
@@ -45,10 +45,17 @@ test-full: system-test setup lint ## all tests, the slow ones too
 
 RESEARCH := tests/integration/test_packs_page.py tests/integration/test_finetune.py \
   tests/integration/test_shortcuts.py tests/unit/workers/chest/test_crossing.py \
-  tests/unit/workers/test_demo_pack.py::test_training_again_gives_the_same_weights
+  tests/unit/workers/test_demo_pack.py::test_training_again_gives_the_same_weights \
+  tests/unit/workers/test_embedding.py tests/integration/test_exam_check.py
 
 test-research: system-test setup ## what takes minutes: every command of docs/packs.md, training in two processes
 	$(BIN)/pytest -n $(JOBS) --dist loadfile -m slow $(RESEARCH) $(PYTEST_ARGS)
+
+TRUST := $(addprefix tests/integration/test_, backup.py chaos.py doctor.py forget.py hostile_files.py \
+  main_job.py patient_data.py poisoned.py rebuild.py sandbox.py web_api.py)
+
+test-trust: system-test setup ## what takes minutes: killed workers, poisoned files, patients' names, backups, chaos on SQLite
+	$(BIN)/pytest -n $(JOBS) --dist loadfile -m slow $(TRUST) $(PYTEST_ARGS)
 
 conformance: system-conformance setup ## results x sources before every checker, a real Orthanc among them
 	@$(BIN)/python -m tests.conformance --jobs $(JOBS)

@@ -424,6 +424,7 @@ def test_a_token_that_is_wrong(
     assert web.headers[-1]["authorization"] == "Bearer hunter2"
 
 
+@pytest.mark.slow
 def test_a_destination_that_loses_objects_is_found_by_storing(tmp_path: Path) -> None:
     """It answers that the test object is stored, and never finds it."""
     with StowPeer().running() as web:

@@ -88,6 +88,7 @@ def flags(
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.corpus
 def test_right_headers_are_left_alone(images: list[Path], tmp_path: Path) -> None:
     """One or two of 16 may be doubted; what is in shadow mode is in no report."""
@@ -107,6 +108,7 @@ def test_the_other_sex_in_the_header_is_doubted(
     assert found["orientation"][Flag.ABOVE] <= 2
 
 
+@pytest.mark.slow
 @pytest.mark.corpus
 def test_without_a_sex_there_is_nothing_to_doubt(
     images: list[Path], tmp_path: Path

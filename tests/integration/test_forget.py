@@ -112,6 +112,7 @@ def test_a_patient_is_forgotten_and_another_is_not(site: Site) -> None:
     assert {line.state for line in site.studies()} == {State.DONE}
 
 
+@pytest.mark.slow
 def test_what_a_crash_left_is_found_and_forgotten(site: Site) -> None:
     """A file of hers that the ledger does not know goes, too; a stranger's stays."""
     site.take(hers(), his())

@@ -303,6 +303,7 @@ def test_studies_come_in_by_stow_rs(node: Running, orthanc: Orthanc) -> None:
     assert len(ours(orthanc, uid, SR_CLASS)) == 1
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_when_worker_and_broker_are_killed(
     node: Running, orthanc: Orthanc
 ) -> None:
@@ -316,6 +317,7 @@ def test_nothing_is_lost_when_worker_and_broker_are_killed(
     assert [len(ours(orthanc, uid, SR_CLASS)) for uid in uids] == [1] * 10
 
 
+@pytest.mark.slow
 def test_a_stat_study_overtakes_fifty_routine_ones(node: Running) -> None:
     """A STAT study sent behind 50 routine ones is concluded before those not begun.
 

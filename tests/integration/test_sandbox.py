@@ -34,6 +34,7 @@ def sandbox(folder: Path) -> Iterator[subprocess.Popen[str]]:
     process.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(shutil.which("dcmsend") is None, reason="DCMTK is not installed")
 def test_every_study_gets_its_report(folder: Path) -> None:
@@ -85,6 +86,7 @@ def test_killed_it_leaves_no_process(
     assert _left(folder) == []
 
 
+@pytest.mark.slow
 def test_one_sandbox_a_folder(sandbox: subprocess.Popen[str], folder: Path) -> None:
     """A second one says who is there, and touches nothing."""
     _await_start(folder)

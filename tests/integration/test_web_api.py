@@ -160,6 +160,7 @@ def test_no_token_is_written_anywhere(
 # ── as it is described ──────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 @SCHEMA.parametrize()
 @settings(
     max_examples=20,
