@@ -22,6 +22,7 @@ from dicom_node.errors import Permanent, Rejected
 from dicom_node.files import sync_folder
 from dicom_node.intake import examine
 from dicom_node.ledger import Ledger, Tx, forgetting, motion
+from dicom_node.ledger.eras import begin_era
 from dicom_node.ledger.forgetting import Held
 
 ABANDONED_S = 3600.0
@@ -153,6 +154,8 @@ def forget(
     _sweep(holdings.outbox)
     with ledger.write() as tx:
         forgetting.remove(tx, held, at=now)
+        if held.results:  # sent again, it has results that differ: so must their UIDs
+            begin_era(tx, at=now, why="results were forgotten, and may be out there")
     for uid, instances in held.by_study:
         note(StudyForgotten(study_uid=uid, instances=instances, by=by))
     return ledger.settle()

@@ -1,8 +1,9 @@
 """Eras of a ledger: since when it is no longer the one that wrote all that is out there.
 
-A ledger from a backup does not know what was concluded after that. Would it conclude the
-same study of the same images, the objects would have the same UIDs, and other bytes. So
-outcomes count on from a number that no former era has reached: other UIDs.
+A ledger from a backup does not know what was concluded after that, nor does one that was
+told to forget a study. Would it conclude the same study of the same images, the objects
+would have the same UIDs, and other bytes. So outcomes count on from a number that no
+former era has reached: other UIDs.
 """
 
 from datetime import UTC, datetime

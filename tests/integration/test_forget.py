@@ -201,7 +201,7 @@ def test_what_is_being_delivered_stays_unless_forced(
     assert state(ledger) == "delivering"
     assert forget(own, found, force=True, now=T0, by="test", note=heard.append)
 
-    counted = dict.fromkeys(metadata.tables, 0) | {"event": 1, "batch": 1}
+    counted = dict.fromkeys(metadata.tables, 0) | {"event": 2, "batch": 1, "era": 1}
     assert rows(ledger) == counted
     assert heard == [
         StudyForgotten(study_uid=received(1).header.study_uid, instances=1, by="test")

@@ -318,6 +318,36 @@ def test_nothing_is_lost_when_worker_and_broker_are_killed(
 
 
 @pytest.mark.slow
+def test_a_study_is_forgotten_beside_the_running_node(
+    node: Running, orthanc: Orthanc
+) -> None:
+    """Nothing of it is left here; sent again, it gets a report with a UID of its own."""
+    instances = datasets(phantom("effusion", 71))
+    uid = str(instances[0].StudyInstanceUID)
+    other = datasets(phantom("effusion", 72))
+    for study in (instances, other):
+        node.send(study)
+    uids = [uid, str(other[0].StudyInstanceUID)]
+    node.until_state(uids, "done")
+    kept = files_of(node)
+    said = json.loads(node.command("forget", "--study", uid, "--yes", "--json"))
+    assert said
+    assert node.study(uid) is None
+    assert len(files_of(node)) < len(kept)
+    assert node.study(uids[1]) is not None
+    node.send(instances)
+    node.until_state([uid], "done")
+    former, again = ours(orthanc, uid, SR_CLASS)  # the PACS keeps what it was sent
+    assert former.SOPInstanceUID != again.SOPInstanceUID
+
+
+def files_of(node: Running) -> set[Path]:
+    """Return the files of the spool and the outbox."""
+    data = node.folder / "data"
+    return {*data.glob("spool/??/*.dcm"), *data.glob("outbox/??/*.dcm")}
+
+
+@pytest.mark.slow
 def test_a_stat_study_overtakes_fifty_routine_ones(node: Running) -> None:
     """A STAT study sent behind 50 routine ones is concluded before those not begun.
 

@@ -272,6 +272,20 @@ def test_another_vendor_renders_the_report(tmp_path: Path) -> None:
         assert words in page
 
 
+def test_script_in_a_name_is_text(tmp_path: Path) -> None:
+    """The report has the name as it came; another vendor's page of it runs nothing."""
+    name, spelled = "<script>alert(1)</script>^X", "&lt;script&gt;alert(1)"
+    header = source_header(PatientName=name, StudyDescription="<img src=x>")
+    (report,) = compose(everything_at_once(), [header], kinds=REPORT_ONLY)
+    assert reread(report).PatientName == name
+    path = tmp_path / "report.dcm"
+    path.write_bytes(report.content)
+    page = ask("dsr2html", path)
+    assert spelled in page
+    assert "<script" not in page
+    assert "<img" not in page
+
+
 @pytest.mark.parametrize("source", ["chest X-ray", "CT", "bare", "Japanese"])
 def test_all_objects_of_a_study_agree(source: str, tmp_path: Path) -> None:
     """dcentvfy: source, all objects of the first revision, and those of the next."""
