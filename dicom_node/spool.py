@@ -40,6 +40,10 @@ LOCK = ".lock"
 FLOODED = "too much is coming in at once"
 RECOUNT_S = 600.0
 """So often the spool's size is counted anew, where there is a limit to it."""
+RECOUNT_FULL_S = 5.0
+"""The same while it is full: somebody may have purged it."""
+COUNTING = 0.05
+"""The part of the time that counting may take, however many files there are."""
 SPARE = 0.05
 """Part of the largest size that is kept for what is urgent."""
 WRITTEN_EARLY = 4 << 20
@@ -98,10 +102,13 @@ class Capacity:
             return "no room left in the spool"
         if room.free_inodes < part * self.min_free_inodes:
             return "no inodes left in the spool"
-        if self.max_bytes is None:
-            return ""
-        spare = part * SPARE * self.max_bytes
-        return "" if room.used_bytes + spare <= self.max_bytes else "the spool is full"
+        return "the spool is full" if self.is_full(room.used_bytes, part) else ""
+
+    def is_full(self, used_bytes: int | None, part: float = RESUME) -> bool:
+        """Return whether that much is too much; None is nothing."""
+        if self.max_bytes is None or used_bytes is None:
+            return False
+        return used_bytes + part * SPARE * self.max_bytes > self.max_bytes
 
 
 class Spool:
@@ -122,6 +129,7 @@ class Spool:
         self._lacking = ""
         self._used: int | None = None
         self._counted_at = 0.0
+        self._counting_s = 0.0
 
     def open(self) -> None:
         """Make the folders, durably; drop what was not received to its end."""
@@ -268,13 +276,17 @@ class Spool:
         """Return the bytes of all kept files; counted now and then, else kept up to date."""
         with self._lock:
             # others remove files, too: `pacsight purge`
-            if self._used is None or time.monotonic() - self._counted_at > RECOUNT_S:
-                self._counted_at = time.monotonic()
+            pause_s = RECOUNT_FULL_S if self._limits.is_full(self._used) else RECOUNT_S
+            pause_s = max(pause_s, self._counting_s / COUNTING)
+            began = time.monotonic()
+            if self._used is None or began - self._counted_at > pause_s:
                 self._used = sum(
                     _size(entry)
                     for folder in _FOLDERS
                     for entry in _entries(self._root / folder)
                 )
+                self._counted_at = time.monotonic()
+                self._counting_s = self._counted_at - began
             return self._used
 
     def _count(self, size: int) -> None:

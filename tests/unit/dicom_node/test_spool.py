@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dicom_node import spool as spool_module
 from dicom_node.domain import FrontDoor, Origin, Sha256
 from dicom_node.errors import OUT_OF_RESOURCES, Rejected
 from dicom_node.spool import RESUME, URGENT, Capacity, Room, Spool
@@ -173,6 +174,26 @@ def test_a_spool_with_a_size_of_its_own(tmp_path: Path) -> None:
     spool.room(urgent=True)
     for name in list(spool.files())[:2]:
         assert spool.remove(name, before=datetime.now(UTC) + timedelta(seconds=1))
+    spool.room()
+
+
+def test_a_full_spool_sees_what_another_process_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``pacsight purge`` makes room beside a running node, which soon counts anew."""
+    monkeypatch.setattr(spool_module, "RECOUNT_FULL_S", 0.0)
+    monkeypatch.setattr(spool_module, "COUNTING", 1e9)
+    spool = Spool(tmp_path, Capacity(max_bytes=1000))
+    spool.open()
+    spool.room()
+    handle, path = spool.new_file()
+    os.write(handle, bytes(1001))
+    os.close(handle)
+    name = spool.keep(path, Sha256(hashlib.sha256(b"large").hexdigest()))
+    with pytest.raises(Rejected, match="the spool is full"):
+        spool.room(urgent=True)
+    spool.path(name).unlink()
+    spool.room(urgent=True)
     spool.room()
 
 
