@@ -11,7 +11,7 @@ may listen on two ports, a plain one and one for TLS.
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from ssl import SSLContext
@@ -28,12 +28,12 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from dicom_node import commitment
 from dicom_node.admission import Expected
-from dicom_node.callers import Identity
 from dicom_node.commitment import Report, ReportError
 from dicom_node.domain import FrontDoor, Origin
 from dicom_node.domain.audited import Alarm, Note, SecurityAlert
 from dicom_node.errors import Rejected
 from dicom_node.guarded import guard, weigh
+from dicom_node.hearing import Listener, Objection
 from dicom_node.intake import Intake
 from dicom_node.listening import (
     WAITING_PER_ASSOCIATION,
@@ -46,7 +46,7 @@ from dicom_node.query import STUDY_ROOT_FIND
 from dicom_node.slots import Slots
 from dicom_node.slowness import Slowness
 from dicom_node.spool import FLOODED
-from dicom_node.tls import ServerTls, server_context
+from dicom_node.tls import server_context
 
 SUCCESS = 0x0000
 PROCESSING_FAILURE = 0x0110
@@ -54,7 +54,6 @@ PROCESSING_FAILURE = 0x0110
 NOT_AUTHORIZED = 0x0124
 
 PERMANENT, SERVICE_USER = 0x01, 0x01
-CALLING_AET_UNKNOWN, CALLED_AET_UNKNOWN = 0x03, 0x07
 TRANSIENT, SERVICE_PROVIDER = 0x02, 0x03
 CONGESTION, LIMIT_EXCEEDED = 0x01, 0x02
 """Result, source and diagnostics of A-ASSOCIATE-RJ (PS3.8 Table 9-21)."""
@@ -79,68 +78,6 @@ lossy one is accepted where nothing else is proposed: nobody shall compress for 
 """
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listener:
-    """Where the node listens, to which titles it answers, and whom it hears.
-
-    Parameters
-    ----------
-    port
-        0 takes a free one; None: no plain associations.
-    tls
-        How associations over TLS are protected; None: there are none. Its host and
-        port are `tls_host` and `tls_port`.
-    called_aets
-        The node's titles; empty for any.
-    callers
-        Who may send: the titles that each AE title may call, empty for all of
-        them. None: anybody may send.
-    reporters
-        Who may report on storage commitment, and nothing else unless among those
-        who may send: the titles that each AE title may call.
-    askers
-        Who may ask what the node has: the titles that each may call, empty for all.
-    identities
-        What callers with these titles have to have, too.
-    stat_associations
-        How many more are served at once of those that are urgent.
-    is_urgent
-        Tells of a calling and a called title whether what comes is urgent.
-    min_bytes_per_s
-        What a sender has to send, once `acse_timeout_s` have passed.
-    grace_s
-        How long `StorageScp.stop` waits for associations to end by themselves.
-    """
-
-    host: str = "127.0.0.1"
-    port: int | None = 0
-    tls: ServerTls | None = None
-    tls_host: str = "127.0.0.1"
-    tls_port: int = 0
-    aet: str = "PACSIGHT"
-    called_aets: frozenset[str] = frozenset()
-    callers: Mapping[str, frozenset[str]] | None = None
-    reporters: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    askers: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    identities: Mapping[str, tuple[Identity, ...]] = field(default_factory=dict)
-    max_associations: int = 32
-    stat_associations: int = 4
-    is_urgent: Callable[[str, str], bool] = lambda _calling, _called: False
-    min_bytes_per_s: float = 1000.0
-    max_pdu_bytes: int = 256 * 1024
-    acse_timeout_s: float = 30.0
-    network_timeout_s: float = 60.0
-    grace_s: float = 2.0
-
-    def titles_for(self, calling: str) -> frozenset[str]:
-        """Return the titles that this caller may call; empty for any."""
-        granted = (self.callers or {}, self.askers, self.reporters)
-        found = [one[calling] or self.called_aets for one in granted if calling in one]
-        if not found:
-            return self.called_aets
-        return frozenset().union(*found) if all(found) else frozenset()
 
 
 Reported = Callable[[Report], bool]
@@ -268,19 +205,10 @@ class StorageScp:
         if not isinstance(request, A_ASSOCIATE):
             return
         calling, called = request.calling_ae_title, request.called_ae_title
-        diagnostic, reason = self._objection(calling, called, event.assoc)
-        if diagnostic:
-            address = event.assoc.requestor.address
-            titles = _titles(calling, called)
-            log.warning(
-                "association_rejected", address=address, reason=reason, **titles
-            )
-            alarm = Alarm.NODE_AUTHENTICATION
-            self.note(
-                SecurityAlert(alarm=alarm, reason=reason, who=calling, address=address)
-            )
-            event.assoc.acse.send_reject(PERMANENT, SERVICE_USER, diagnostic)
-            event.assoc.kill()
+        address, shown = event.assoc.requestor.address, certificate_of(event.assoc)
+        objection = self.listener.objection(calling, called, address, shown)
+        if objection is not None:
+            self._refuse(objection, calling, called, event.assoc)
             return
         if refusal := self._congestion(event.assoc, calling, called):
             event.assoc.acse.send_reject(TRANSIENT, SERVICE_PROVIDER, refusal)
@@ -288,6 +216,19 @@ class StorageScp:
             return
         for context in request.presentation_context_definition_list:
             context.transfer_syntax.sort(key=_rank)  # pynetdicom accepts the first
+
+    def _refuse(
+        self, objection: Objection, calling: str, called: str, association: Association
+    ) -> None:
+        address, reason = association.requestor.address, objection.reason
+        titles = _titles(calling, called)
+        log.warning("association_rejected", address=address, reason=reason, **titles)
+        alarm = Alarm.NODE_AUTHENTICATION
+        self.note(
+            SecurityAlert(alarm=alarm, reason=reason, who=calling, address=address)
+        )
+        association.acse.send_reject(PERMANENT, SERVICE_USER, objection.diagnostic)
+        association.kill()
 
     def _congestion(self, association: Association, calling: str, called: str) -> int:
         """Return why there is no association for now (PS3.8 Table 9-21), else 0."""
@@ -306,26 +247,6 @@ class StorageScp:
                 "association_rejected", address=address, reason=reason, **titles
             )
         return diagnostic
-
-    def _objection(
-        self, calling: str, called: str, association: Association
-    ) -> tuple[int, str]:
-        """Return why there is no association: PS3.8 Table 9-21, and in words."""
-        listener = self.listener
-        callable_aets = listener.called_aets
-        if listener.callers is not None:
-            known = {*listener.callers, *listener.askers, *listener.reporters}
-            if calling not in known:
-                return CALLING_AET_UNKNOWN, "no peer that may call has this AE title"
-            callable_aets = listener.titles_for(calling)
-        if needed := listener.identities.get(calling):
-            address, shown = association.requestor.address, certificate_of(association)
-            objections = [one.objection(address, shown) for one in needed]
-            if all(objections):
-                return CALLING_AET_UNKNOWN, objections[0]
-        if callable_aets and called not in callable_aets:
-            return CALLED_AET_UNKNOWN, "it calls a title that it may not call"
-        return 0, ""
 
     def _accepted(self, event: evt.Event) -> None:
         self.intake.opened(event.assoc)

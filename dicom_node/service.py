@@ -18,7 +18,6 @@ from pathlib import Path
 import structlog
 
 from dicom_node.auditing import audited
-from dicom_node.callers import identities
 from dicom_node.config import Settings
 from dicom_node.deliver import destination
 from dicom_node.dispatch import CeleryDispatcher
@@ -45,19 +44,19 @@ from dicom_node.ledger import (
 )
 from dicom_node.ledger.arrivals import Known
 from dicom_node.objects import ObjectStore
-from dicom_node.peers import Peer, Right, destinations
+from dicom_node.peers import Peer, destinations
 from dicom_node.recorder import LedgerRecorder
 from dicom_node.recovery import recover
-from dicom_node.scp import Listener, Reported, StorageScp
+from dicom_node.scp import Reported, StorageScp
 from dicom_node.settling import settle_report
 from dicom_node.spool import Spool
 from dicom_node.wiring import (
     addresses,
     broker_tls,
-    callers_urgency,
     exposed,
     exposed_http,
     http_server,
+    listener,
     new_purger,
     now,
     open_spool,
@@ -343,32 +342,3 @@ def reported(ledger: Ledger, drains: Sequence[Drain]) -> Reported:
     """Return what takes reports on storage commitment into the ledger."""
     settlings = {drain.peer.name: drain.settling for drain in drains}
     return lambda report: settle_report(ledger, settlings, report)
-
-
-def listener(settings: Settings) -> Listener:
-    """Return where the node listens for associations, and whom it hears."""
-    dicom = settings.dicom
-    senders = [peer for peer in settings.peers if Right.SEND in peer.rights]
-    known = {peer.aet: peer.called_aets for peer in senders}
-    asking = [p for p in settings.peers if Right.QUERY in p.rights and p.aet]
-    committing = [p for p in destinations(settings.peers) if p.may_commit]
-    return Listener(
-        host=dicom.host,
-        port=dicom.port if dicom.plain else None,
-        tls=dicom.tls.server,
-        tls_host=dicom.tls_host,
-        tls_port=dicom.tls.port,
-        aet=dicom.aet,
-        called_aets=settings.called_aets,
-        callers=None if dicom.accept_unknown_peers else known,
-        reporters={p.aet: frozenset({p.calling_aet or dicom.aet}) for p in committing},
-        askers={peer.aet: peer.called_aets for peer in asking},
-        identities=identities((p.aet, p.identity) for p in settings.peers if p.aet),
-        max_associations=dicom.max_associations,
-        stat_associations=dicom.stat_associations,
-        is_urgent=callers_urgency(settings),
-        min_bytes_per_s=dicom.min_bytes_per_s,
-        max_pdu_bytes=dicom.max_pdu_bytes,
-        acse_timeout_s=dicom.acse_timeout_s,
-        network_timeout_s=dicom.network_timeout_s,
-    )

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from dicom_node import stow, verification
 from dicom_node.access import is_loopback
 from dicom_node.batching import BatchLimits
+from dicom_node.callers import identities
 from dicom_node.config import Settings, masked
 from dicom_node.crowd import Crowd
 from dicom_node.dispatch import BrokerFiles
@@ -13,6 +14,7 @@ from dicom_node.domain import FrontDoor, Note, Origin, PackCard
 from dicom_node.errors import SettingsError
 from dicom_node.exposure import Exposed
 from dicom_node.handover import Pace
+from dicom_node.hearing import Listener
 from dicom_node.intake import Intake
 from dicom_node.ledger import Ledger
 from dicom_node.ledger.outbox import Address
@@ -113,6 +115,35 @@ def new_purger(settings: Settings, ledger: Ledger) -> Purger:
         },
         unasked={p.name for p in settings.peers if p.verify is Verify.NONE},
         clock=now,
+    )
+
+
+def listener(settings: Settings) -> Listener:
+    """Return where the node listens for associations, and whom it hears."""
+    dicom = settings.dicom
+    senders = [peer for peer in settings.peers if Right.SEND in peer.rights]
+    known = {peer.aet: peer.called_aets for peer in senders}
+    asking = [p for p in settings.peers if Right.QUERY in p.rights and p.aet]
+    committing = [p for p in destinations(settings.peers) if p.may_commit]
+    return Listener(
+        host=dicom.host,
+        port=dicom.port if dicom.plain else None,
+        tls=dicom.tls.server,
+        tls_host=dicom.tls_host,
+        tls_port=dicom.tls.port,
+        aet=dicom.aet,
+        called_aets=settings.called_aets,
+        callers=None if dicom.accept_unknown_peers else known,
+        reporters={p.aet: frozenset({p.calling_aet or dicom.aet}) for p in committing},
+        askers={peer.aet: peer.called_aets for peer in asking},
+        identities=identities((p.aet, p.identity) for p in settings.peers if p.aet),
+        max_associations=dicom.max_associations,
+        stat_associations=dicom.stat_associations,
+        is_urgent=callers_urgency(settings),
+        min_bytes_per_s=dicom.min_bytes_per_s,
+        max_pdu_bytes=dicom.max_pdu_bytes,
+        acse_timeout_s=dicom.acse_timeout_s,
+        network_timeout_s=dicom.network_timeout_s,
     )
 
 

@@ -37,10 +37,11 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from dicom_node.hearing import Listener
 from dicom_node.intake import Intake
 from dicom_node.ledger import open_ledger
 from dicom_node.recorder import LedgerRecorder
-from dicom_node.scp import Listener, StorageScp
+from dicom_node.scp import StorageScp
 from dicom_node.spool import Spool
 from tests.integration.conftest import Orthanc
 from tests.receiving import bundled

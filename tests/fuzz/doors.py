@@ -33,7 +33,8 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import CTImageStorage, Verification  # type: ignore[attr-defined]
 
 from dicom_node.commitment import INSTANCE, PUSH_MODEL
-from dicom_node.scp import Listener, StorageScp
+from dicom_node.hearing import Listener
+from dicom_node.scp import StorageScp
 from dicom_node.web.server import HttpServer
 from tests.fuzz.mutators import EDGES, Dice, mutated
 from tests.fuzz.targets import FAULT_OF_OURS, Reader, UnfitError, guarded_store

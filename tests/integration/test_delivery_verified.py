@@ -15,10 +15,11 @@ from starlette.responses import JSONResponse, Response
 from dicom_node.commitment import FAILURES, INSTANCE, PUSH_MODEL
 from dicom_node.domain import ObjectKind
 from dicom_node.drain import Drain
+from dicom_node.hearing import Listener
 from dicom_node.ledger import Ledger, outbox, outcomes
 from dicom_node.ledger.overview import journal
 from dicom_node.peers import Peer, Right, Verify, Via
-from dicom_node.scp import Listener, StorageScp
+from dicom_node.scp import StorageScp
 from dicom_node.service import reported
 from dicom_node.verification import LOST, Patience
 from tests.arrivals import study_uid

@@ -12,10 +12,11 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from dicom_node.domain.audited import Alarm, AuditEvent, Queried, SecurityAlert
 from dicom_node.find_scp import FindScp
+from dicom_node.hearing import Listener
 from dicom_node.ledger import open_ledger
 from dicom_node.peers import Inquiry, Peer, Right
 from dicom_node.query import STUDY_ROOT_FIND, Level, archive
-from dicom_node.scp import Listener, StorageScp
+from dicom_node.scp import StorageScp
 from tests.arrivals import received, series, study_uid
 from tests.ledgers import record
 from tests.peers import QUICK

@@ -10,7 +10,8 @@ from struct import pack
 import pytest
 
 from dicom_node.guarded import LONGEST_COMMAND, LONGEST_PDU
-from dicom_node.scp import Listener, StorageScp
+from dicom_node.hearing import Listener
+from dicom_node.scp import StorageScp
 from tests.fuzz.doors import association_pdus, types_of
 from tests.receiving import House, house, running
 

@@ -16,8 +16,9 @@ from pynetdicom.sop_class import CTImageStorage  # type: ignore[attr-defined]
 from dicom_node.admission import MOST_FRAMES
 from dicom_node.domain import Analysis, FrontDoor, Header, Origin
 from dicom_node.errors import CANNOT_UNDERSTAND
+from dicom_node.hearing import Listener
 from dicom_node.ledger import arrivals, open_ledger, work
-from dicom_node.scp import Listener, StorageScp
+from dicom_node.scp import StorageScp
 from dicom_node.web.server import HttpServer
 from tests import hostile
 from tests.arrivals import ENCODER

@@ -22,8 +22,9 @@ from structlog.testing import capture_logs
 
 from dicom_node.crowd import Crowd
 from dicom_node.domain import FrontDoor, Origin, Priority
+from dicom_node.hearing import Listener
 from dicom_node.matching import PriorityRule, is_urgent
-from dicom_node.scp import Listener, StorageScp
+from dicom_node.scp import StorageScp
 from dicom_node.slowness import Slowness
 from dicom_node.stow import routes
 from dicom_node.web.server import HttpServer

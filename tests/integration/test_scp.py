@@ -26,7 +26,8 @@ from pynetdicom.sop_class import CTImageStorage, Verification  # type: ignore[at
 
 from dicom_node.domain import Analysis, FrontDoor, Origin
 from dicom_node.errors import CANNOT_UNDERSTAND, DATASET_MISMATCH, OUT_OF_RESOURCES
-from dicom_node.scp import Listener, StorageScp
+from dicom_node.hearing import Listener
+from dicom_node.scp import StorageScp
 from tests.receiving import (
     STUDY,
     House,

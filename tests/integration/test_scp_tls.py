@@ -16,7 +16,8 @@ from structlog.testing import capture_logs
 from dicom_node.callers import Identity, certificate_mark, network
 from dicom_node.domain.audited import Alarm, AuditEvent, SecurityAlert
 from dicom_node.errors import SettingsError
-from dicom_node.scp import Listener, StorageScp
+from dicom_node.hearing import Listener
+from dicom_node.scp import StorageScp
 from dicom_node.tls import ServerTls
 from tests.certificates import Authority, Certificate
 from tests.receiving import House, house, part10, running
