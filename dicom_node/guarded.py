@@ -6,7 +6,7 @@ connection end in an error where its states have no answer to what came. Each of
 becomes an A-ABORT and the end of this connection, and of nothing else.
 """
 
-from typing import cast
+from typing import Any, cast
 
 import structlog
 from pynetdicom import evt
@@ -108,7 +108,7 @@ class GuardedMachine(StateMachine):
             self._end()
         if self.dul._kill_thread:  # noqa: SLF001 - there is no other way to know
             # who still waits for an association request need not do so to the end
-            self.dul.to_user_queue.put(None)  # type: ignore[arg-type]
+            self.dul.to_user_queue.put(cast("Any", None))
 
     def _end(self) -> None:
         """Abort, as pynetdicom does where it can read no further."""
