@@ -95,7 +95,7 @@ class CeleryDispatcher:
         self._app = celery_app(broker_url, tls)
         # The ledger dispatches again: whoever sends never waits for a broker.
         self._app.conf.broker_transport_options["max_retries"] = 0
-        self._is_redis = broker_url.startswith("redis")
+        self.is_redis = broker_url.startswith("redis")
 
     def embed_batch(self, batch_id: int, priority: Priority) -> None:
         """Send ``pacsight.embed_batch(batch_id)``."""
@@ -110,14 +110,14 @@ class CeleryDispatcher:
 
         Of another broker nothing is known: it may hold all that it was given.
         """
-        if not self._is_redis:
+        if not self.is_redis:
             return Holding(forgot=False, waits=True)
         marked, *lengths = self._ask([("EXISTS", MARK), *(("LLEN", q) for q in QUEUES)])
         return Holding(forgot=not marked, waits=any(lengths))
 
     def mark(self) -> None:
         """Put the mark into Redis."""
-        if self._is_redis:
+        if self.is_redis:
             self._ask([("SET", MARK, "1")])
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """A worker put together from the settings: model, decoders, ledger, queue."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -10,7 +10,12 @@ import structlog
 
 from dicom_node.auditing import alarmed, audited
 from dicom_node.config import Settings
-from dicom_node.dispatch import QUEUES, celery_app
+from dicom_node.dispatch import (
+    QUEUES,
+    BrokerDownError,
+    CeleryDispatcher,
+    celery_app,
+)
 from dicom_node.domain import Code, Note
 from dicom_node.errors import SettingsError
 from dicom_node.ledger import open_ledger
@@ -25,6 +30,7 @@ from workers.inforce import packs_in_force
 from workers.pack import Pack
 from workers.pipeline import Bench
 from workers.presence import present
+from workers.watch import Watch, end_this_process
 
 TITLES = {
     "ai-findings": FINDINGS_REPORT,
@@ -55,7 +61,8 @@ def run_worker(settings: Settings) -> None:
         audited(settings, "worker") as note,
         bench(settings, packs, note=note) as ready,
     ):
-        tasks.register(app, ready)
+        watch = Watch(_waiting(settings), end=end_this_process)
+        tasks.register(app, ready, watch)
         held = [equipped.pack for equipped in ready.packs.values()]
         for pack in held:
             log.info("pack_ready", pack=pack.name)
@@ -70,8 +77,24 @@ def run_worker(settings: Settings) -> None:
         )
         device = device_kind(settings.worker.device)
         names = tuple(f"{pack.name} {pack.version}" for pack in held)
-        with present(ready.ledger, device=device, packs=names, clock=_now):
+        with (
+            present(ready.ledger, device=device, packs=names, clock=_now),
+            watch.running(),
+        ):
             worker.start()
+
+
+def _waiting(settings: Settings) -> Callable[[], bool]:
+    """Return what tells whether messages wait; of other brokers than Redis, none."""
+    queue = CeleryDispatcher(settings.broker_address, broker_tls(settings))
+
+    def waits() -> bool:
+        try:
+            return queue.is_redis and queue.holding().waits
+        except BrokerDownError:
+            return False
+
+    return waits
 
 
 @contextmanager

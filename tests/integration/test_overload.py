@@ -173,6 +173,7 @@ def test_a_trickle_within_an_association_is_cut_off(home: House) -> None:
         assert raw is not None
         raw.sendall(struct.pack(">BBL", 0x04, 0, 1000))
         assert is_cut_off(raw)
+        association.join(10)  # its own thread has to see it, too
         assert not association.is_established
         assert len(named(logs, "sender_too_slow")) == 1
 
