@@ -46,7 +46,9 @@ test-full: system-test setup lint ## all tests, the slow ones too
 RESEARCH := tests/integration/test_packs_page.py tests/integration/test_finetune.py \
   tests/integration/test_shortcuts.py tests/unit/workers/chest/test_crossing.py \
   tests/unit/workers/test_demo_pack.py::test_training_again_gives_the_same_weights \
-  tests/unit/workers/test_embedding.py tests/integration/test_exam_check.py
+  tests/unit/workers/test_embedding.py tests/integration/test_exam_check.py \
+  tests/integration/test_ready_packs.py tests/unit/workers/shortcuts/test_looking.py \
+  tests/unit/workers/evaluating/test_probed.py
 
 test-research: system-test setup ## what takes minutes: every command of docs/packs.md, training in two processes
 	$(BIN)/pytest -n $(JOBS) --dist loadfile -m slow $(RESEARCH) $(PYTEST_ARGS)

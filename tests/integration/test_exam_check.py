@@ -21,6 +21,8 @@ from tests import strangers
 from workers.analyze import analyze_files
 from workers.cli import app
 
+pytestmark = pytest.mark.slow
+
 COUNT = 16
 ADULT = 18
 RUN = CliRunner()

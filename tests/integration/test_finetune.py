@@ -16,6 +16,8 @@ from tests.packs import CONFIG, category, manifest, write_parts
 from workers.pack import open_pack, seal
 from workers.phantoms import datasets, phantom
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("chest_normal", "pneumothorax")
 COUNT = 4
 """Phantoms of each kind."""

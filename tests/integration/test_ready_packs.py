@@ -17,6 +17,8 @@ from workers.analyze import analyze_files
 from workers.importing import import_pack
 from workers.phantoms import datasets, phantom
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def chest(tmp_path: Path) -> Path:

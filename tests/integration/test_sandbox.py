@@ -14,7 +14,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 STUDIES = 12
 WIDTH = 80
-pytestmark = pytest.mark.usefixtures("orthanc_binary")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("orthanc_binary")]
 
 
 @pytest.fixture

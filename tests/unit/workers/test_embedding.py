@@ -324,9 +324,8 @@ def test_two_runs_do_not_share_a_folder(pack: Pack, tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize(
-    "how", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_is_stopped_leaves_its_work_and_no_process(
     tmp_path: Path, how: signal.Signals
 ) -> None:

@@ -11,6 +11,8 @@ from workers.evaluating import Cases, probed
 from workers.evaluating.beside import Beside, with_headers
 from workers.shortcuts.attributes import Attributes
 
+pytestmark = pytest.mark.slow
+
 ROWS = 160
 
 

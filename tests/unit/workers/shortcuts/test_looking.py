@@ -15,6 +15,8 @@ from workers.shortcuts.strata import strata
 from workers.shortcuts.traces import BORDER, COMPRESSIBILITY
 from workers.shortcuts.verdict import RULE, Verdict
 
+pytestmark = pytest.mark.slow
+
 PATIENTS, EACH = 110, 2
 COUNT = PATIENTS * EACH
 PATIENT = np.repeat(np.arange(PATIENTS), EACH)
