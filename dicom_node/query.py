@@ -98,7 +98,14 @@ class Qido:
             raise Permanent(f"{name}: QIDO-RS redirects us elsewhere") from None
         except requests.RequestException:
             raise UnreachableError(f"{name}: QIDO-RS does not answer") from None
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (
+            ValueError,
+            OverflowError,
+            TypeError,
+            KeyError,
+            AttributeError,
+            RecursionError,
+        ):
             # whatever a page that is not DICOM JSON leads to while it is parsed
             raise Permanent(f"{name}: QIDO-RS did not answer with DICOM JSON") from None
 

@@ -140,7 +140,14 @@ class OrthancDestination:
                 return Finding.there(key, How.CONTENT, "Orthanc holds what was sent")
         except orthanc.OrthancApiException as error:
             return cannot_say(outgoing, self._error(error))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (
+            ValueError,
+            OverflowError,
+            TypeError,
+            KeyError,
+            AttributeError,
+            RecursionError,
+        ):
             odd = Permanent(f"{self.peer.name}: it answers as no Orthanc does")
             return cannot_say(outgoing, odd)
         return Finding(delivery=key, found=Found.CONFLICT, detail=OTHER_CONTENT)

@@ -175,7 +175,14 @@ def _report(response: requests.Response) -> Report | str:
                 for item in said.get("FailedSOPSequence") or ()
             },
         )
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (
+        ValueError,
+        OverflowError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RecursionError,
+    ):
         # whatever JSON that is no data set leads to while it is read
         return "its answer is no DICOM JSON that can be read"
 

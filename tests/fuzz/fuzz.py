@@ -7,6 +7,7 @@ written into ``build/fuzz``, with the command that repeats it.
 """
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -66,6 +67,7 @@ def main() -> None:
     options = _options()
     if options.only and (options.input or options.case is not None):
         what = repeat(options.only, _input(options))
+        print(what or "nothing")
         sys.exit(bool(what))
     bars = Progress(
         TextColumn("{task.description:<14}"),
@@ -85,11 +87,14 @@ def main() -> None:
     how = {"seed": options.seed, "jobs": options.jobs, "only": options.only}
     accounts = list(campaign(options.cases, show=show, **how))
     findings = [found for account in accounts for found in account.findings]
-    [kept(found, options.seed) for found in findings]
+    told = [kept(found, options.seed) for found in findings]
     if options.json:
-        [{**asdict(one), "findings": len(one.findings)} for one in accounts]
+        rows = [{**asdict(one), "findings": len(one.findings)} for one in accounts]
+        print(json.dumps(rows, indent=2))
     else:
-        pass
+        print(table(accounts, options.seed))
+    for line in told:
+        print(line, file=sys.stderr)
     sys.exit(bool(findings))
 
 
