@@ -17,8 +17,8 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
 from dicom_node.access import ServiceToken
+from dicom_node.config.rules import PackRuleTable, PriorityRuleTable
 from dicom_node.config.settings import NESTED, PREFIX, Settings, setting_names
-from dicom_node.config.tables import PackRuleTable, PriorityRuleTable
 from dicom_node.errors import SettingsError
 from dicom_node.peers import Credentials, Peer, RetryPolicy, Tls
 

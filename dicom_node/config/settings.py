@@ -11,26 +11,21 @@ from pydantic_settings import (
 )
 
 from dicom_node.config.addresses import address_fault, with_password
+from dicom_node.config.doors import BrokerTls, Dicom, Http
+from dicom_node.config.rules import PackRuleTable, PriorityRuleTable
 from dicom_node.config.tables import (
     Audit,
-    BrokerTls,
     Delivery,
-    Dicom,
-    Http,
     Log,
-    Names,
-    PackRuleTable,
-    PeerTable,
-    PriorityRuleTable,
     Report,
     Retention,
     Spool,
     Study,
-    Table,
     Thresholds,
     Work,
     Worker,
 )
+from dicom_node.config.values import Names, PeerTable, Table
 from dicom_node.errors import SettingsError
 from dicom_node.peers import Caller, Tls, check_peers
 from dicom_node.tls import client_context

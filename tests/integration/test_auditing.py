@@ -14,7 +14,8 @@ from dicom_node.access import Role, ServiceToken, digest_of
 from dicom_node.audit.folder import AuditFolder
 from dicom_node.auditing import alarmed, audited, patient_pseudonyms
 from dicom_node.config import Settings
-from dicom_node.config.tables import Audit, Dicom, Http
+from dicom_node.config.doors import Dicom, Http
+from dicom_node.config.tables import Audit
 from dicom_node.domain import UserAuthenticated
 from dicom_node.errors import Permanent, SettingsError
 from dicom_node.peers import Peer, Tls

@@ -12,7 +12,8 @@ from pydantic.fields import FieldInfo
 
 from dicom_node.access import ServiceToken
 from dicom_node.config import Settings, load_settings, masked, setting_names
-from dicom_node.config.tables import PackRuleTable, PriorityRuleTable, Table
+from dicom_node.config.rules import PackRuleTable, PriorityRuleTable
+from dicom_node.config.values import Table
 from dicom_node.domain import ObjectKind, Priority
 from dicom_node.domain.audited import Alarm, AuditEvent, SecurityAlert
 from dicom_node.errors import SettingsError
