@@ -51,3 +51,13 @@ class Rejected(PacsightError):  # noqa: N818 - named for what the edge does with
 OUT_OF_RESOURCES = 0xA700
 DATASET_MISMATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
+
+UNREADABLE_JSON: tuple[type[Exception], ...] = (
+    ValueError,
+    OverflowError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    RecursionError,
+)
+"""What somebody else's JSON that is no data set leads to while it is read as one."""

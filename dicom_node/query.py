@@ -21,7 +21,7 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import build_context
 
 from dicom_node.association import UnreachableError, association
-from dicom_node.errors import Permanent, Transient
+from dicom_node.errors import UNREADABLE_JSON, Permanent, Transient
 from dicom_node.peers import Caller, Inquiry, Peer, Tls
 from dicom_node.tls import tls_fault
 
@@ -98,15 +98,7 @@ class Qido:
             raise Permanent(f"{name}: QIDO-RS redirects us elsewhere") from None
         except requests.RequestException:
             raise UnreachableError(f"{name}: QIDO-RS does not answer") from None
-        except (
-            ValueError,
-            OverflowError,
-            TypeError,
-            KeyError,
-            AttributeError,
-            RecursionError,
-        ):
-            # whatever a page that is not DICOM JSON leads to while it is parsed
+        except UNREADABLE_JSON:
             raise Permanent(f"{name}: QIDO-RS did not answer with DICOM JSON") from None
 
     def _search(

@@ -19,7 +19,7 @@ from dicom_node.association import UnreachableError
 from dicom_node.deliver.answers import refusal
 from dicom_node.deliver.destination import cannot_say, damage, whereabouts
 from dicom_node.deliver.encoding import first_fitting
-from dicom_node.errors import PacsightError, Permanent, Transient
+from dicom_node.errors import UNREADABLE_JSON, PacsightError, Permanent, Transient
 from dicom_node.outgoing import Outcome, Outgoing
 from dicom_node.peers import Caller, Peer
 from dicom_node.query import ABOUT_THE_MOMENT, http_session
@@ -140,14 +140,7 @@ class OrthancDestination:
                 return Finding.there(key, How.CONTENT, "Orthanc holds what was sent")
         except orthanc.OrthancApiException as error:
             return cannot_say(outgoing, self._error(error))
-        except (
-            ValueError,
-            OverflowError,
-            TypeError,
-            KeyError,
-            AttributeError,
-            RecursionError,
-        ):
+        except UNREADABLE_JSON:
             odd = Permanent(f"{self.peer.name}: it answers as no Orthanc does")
             return cannot_say(outgoing, odd)
         return Finding(delivery=key, found=Found.CONFLICT, detail=OTHER_CONTENT)

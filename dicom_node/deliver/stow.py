@@ -23,6 +23,7 @@ from dicom_node.deliver.destination import (
     settle_silence,
 )
 from dicom_node.deliver.encoding import first_fitting
+from dicom_node.errors import UNREADABLE_JSON
 from dicom_node.outgoing import DUPLICATE_SOP_INSTANCE, Outcome, Outgoing, judged
 from dicom_node.peers import Caller, Peer
 from dicom_node.query import http_session
@@ -175,15 +176,7 @@ def _report(response: requests.Response) -> Report | str:
                 for item in said.get("FailedSOPSequence") or ()
             },
         )
-    except (
-        ValueError,
-        OverflowError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        RecursionError,
-    ):
-        # whatever JSON that is no data set leads to while it is read
+    except UNREADABLE_JSON:
         return "its answer is no DICOM JSON that can be read"
 
 

@@ -149,8 +149,13 @@ def test_success_that_names_no_instance_counts_once_a_query_finds_it(
         Response(
             '{"00081198": {"vr": "SQ", "Value": [{}]}}', media_type="application/json"
         ),
+        Response(
+            '{"00081198": {"vr": "SQ", "Value": [{"00081155": {"vr": "UI", "Value":'
+            ' ["1.2"]}, "00081197": {"vr": "US", "Value": [Infinity]}}]}}',
+            media_type="application/dicom+json",
+        ),
     ],
-    ids=["html", "not json", "a list", "no reference"],
+    ids=["html", "not json", "a list", "no reference", "infinite"],
 )
 def test_an_answer_that_is_no_dicom_json_is_not_success(
     tmp_path: Path, answer: Response

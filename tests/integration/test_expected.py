@@ -159,10 +159,11 @@ def test_a_source_that_fails_is_unknown() -> None:
         Response(status_code=500),
         Response(status_code=204),
         Response(json.dumps([{"00201209": {"vr": "IS", "Value": ["many"]}}])),
+        Response(json.dumps([{"00201209": {"vr": "IS", "Value": [float("inf")]}}])),
         Response(json.dumps([17])),
         Response(json.dumps("no")),
     ],
-    ids=["html", "500", "nothing", "no number", "no object", "no list"],
+    ids=["html", "500", "nothing", "no number", "infinite", "no object", "no list"],
 )
 def test_a_qido_service_that_makes_no_sense_is_unknown(answer: Response) -> None:
     """Whatever comes back, the answer is None."""
