@@ -128,9 +128,22 @@ class Cluster:
         with self._connected() as connection:
             connection.execute(words)
 
+    def dump(self, name: str, *options: str) -> bytes:
+        """Return a database as pg_dump writes it."""
+        return self._client("pg_dump", *options, name)
+
+    def restore(self, name: str, dump: Path) -> None:
+        """Put what pg_dump wrote into an empty database."""
+        self._client("pg_restore", "--exit-on-error", "-d", name, str(dump))
+
     def url(self, name: str) -> str:
         """Return the database's URL for SQLAlchemy."""
         return f"postgresql+psycopg://pacsight@/{name}?host={self.folder}"
+
+    def _client(self, program: str, *words: str) -> bytes:
+        server = ("--host", str(self.folder), "--username", "pacsight")
+        command = [self.binaries / program, *server, *words]
+        return subprocess.run(command, check=True, capture_output=True).stdout
 
     @property
     def _data(self) -> Path:

@@ -16,6 +16,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from orthanc_api_client import OrthancApiClient
+from sqlalchemy import make_url
 
 from dicom_node.config import Settings
 from dicom_node.config.tables import Worker
@@ -309,3 +310,21 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 def site(tmp_path: Path, ready: Bench) -> Site:
     """Return an empty site in its own folder."""
     return Site(folder=tmp_path / "site", ready=ready)
+
+
+@pytest.fixture
+def server_site(tmp_path: Path, ready: Bench, postgres: Cluster) -> Site:
+    """Return an empty site in its own folder, with its ledger on PostgreSQL."""
+    return Site(folder=tmp_path / "site", ready=ready, general=on_server(postgres))
+
+
+def on_server(postgres: Cluster) -> str:
+    """Return the setting that names a new and empty database."""
+    return f'ledger_url = "{postgres.url(postgres.database())}"'
+
+
+def database_of(site: Site) -> str:
+    """Return the name of the database that a site's ledger is in."""
+    name = make_url(site.settings.ledger_address).database
+    assert name is not None
+    return name

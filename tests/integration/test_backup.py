@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 from dicom_node.backup import BackupError
 from dicom_node.ledger.tables import job
 from dicom_node.lifecycle import State
+from tests.integration.conftest import database_of, on_server
+from tests.postgres import Cluster
 from tests.sites import Site, chest
 from workers.cli import app
 
@@ -44,6 +46,14 @@ def late(first: Dataset) -> Dataset:
     return image
 
 
+def predecessor(report: Dataset) -> str:
+    """Return the SOP Instance UID of the one report that it supersedes."""
+    (named,) = report.PredecessorDocumentsSequence
+    (series,) = named.ReferencedSeriesSequence
+    (reference,) = series.ReferencedSOPSequence
+    return str(reference.ReferencedSOPInstanceUID)
+
+
 def reports(site: Site) -> list[Dataset]:
     """Return the reports that the archive has, the oldest first."""
     files = (site.folder / "archive").glob("*/SR-*.dcm")
@@ -69,10 +79,7 @@ def test_a_restored_node_goes_on_where_the_backup_was(
 
     elsewhere.take(late(first))
     former, now = reports(site)
-    (named,) = now.PredecessorDocumentsSequence
-    (series,) = named.ReferencedSeriesSequence
-    (reference,) = series.ReferencedSOPSequence
-    assert reference.ReferencedSOPInstanceUID == former.SOPInstanceUID
+    assert predecessor(now) == former.SOPInstanceUID
 
 
 @pytest.mark.slow
@@ -176,6 +183,32 @@ def test_a_ledger_on_postgresql_is_left_to_pg_dump(site: Site, tmp_path: Path) -
     elsewhere = replace(site, general='ledger_url = "postgresql+psycopg:///x"')
     with pytest.raises(BackupError, match="pg_dump first"):
         command(elsewhere, "backup", str(tmp_path / "backup"))
+
+
+def test_a_node_on_postgresql_goes_on_from_dump_and_files(
+    server_site: Site, postgres: Cluster, tmp_path: Path
+) -> None:
+    """As the page says: dump, files, both put back; a late report supersedes."""
+    first = chest(1)
+    server_site.take(first)
+    before = server_site.delivered()
+    dump, out = tmp_path / "monday.dump", tmp_path / "monday"
+    dump.write_bytes(postgres.dump(database_of(server_site), "--format=custom"))
+    command(server_site, "backup", "--files-only", str(out))
+
+    elsewhere = replace(
+        server_site, folder=tmp_path / "elsewhere", general=on_server(postgres)
+    )
+    (elsewhere.folder / "archive").symlink_to(server_site.folder / "archive")
+    postgres.restore(database_of(elsewhere), dump)
+    command(elsewhere, "restore", "--files-only", str(out))
+    elsewhere.work()
+    assert [line.state for line in elsewhere.studies()] == [State.DONE]
+    assert elsewhere.delivered() == before
+
+    elsewhere.take(late(first))
+    former, now = reports(elsewhere)
+    assert predecessor(now) == former.SOPInstanceUID
 
 
 def test_nobody_else_reads_a_node_or_its_backup(site: Site, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from dicom_node.ledger.leases import BATCHES
 from dicom_node.ledger.tables import metadata
 from dicom_node.lifecycle import State
 from tests.arrivals import T0, digest, received
+from tests.integration.conftest import database_of
 from tests.ledgers import (
     batch,
     concluded_study,
@@ -29,6 +30,7 @@ from tests.ledgers import (
     settle_batch,
     state,
 )
+from tests.postgres import Cluster
 from tests.sites import Site, chest, holding
 from workers.cli import app
 
@@ -110,6 +112,22 @@ def test_a_patient_is_forgotten_and_another_is_not(site: Site) -> None:
 
     site.take(hers())
     assert {line.state for line in site.studies()} == {State.DONE}
+
+
+def test_nothing_of_hers_is_left_in_postgresql(
+    server_site: Site, postgres: Cluster
+) -> None:
+    """The server's own dump says so; his study is in it."""
+    server_site.take(hers(), his())
+    database = database_of(server_site)
+    assert [m for m in marks()[2:] if m not in postgres.dump(database)] == []
+
+    command(server_site, "--patient", "--yes", typed=f"{HER_ID}\n{ISSUER}\n")
+
+    left = postgres.dump(database)
+    assert [m for m in marks() if m in left] == []
+    assert str(his().StudyInstanceUID).encode() in left
+    assert kept_of_her(server_site) == []
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """A ledger that is gone is made anew, and the archive gets nothing twice."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from dicom_node.ledger import LedgerDamagedError, overview
 from dicom_node.ledger.deliveries import deliveries
 from dicom_node.lifecycle import State
 from dicom_node.service import refuse_lost_ledger
+from tests.integration.conftest import on_server
+from tests.postgres import Cluster
 from tests.sites import Site, chest
 from workers.cli import app
 
@@ -89,6 +92,25 @@ def test_after_a_rebuild_everything_is_as_it_was(site: Site) -> None:
     assert site.delivered() == sent
     assert journey(site) == before
     assert len(list(site.settings.outbox_dir.glob("??/*.dcm"))) == len(sent)
+
+
+def test_on_postgresql_a_new_database_becomes_as_the_former(
+    server_site: Site, postgres: Cluster
+) -> None:
+    """The former one is left alone, also where somebody says --replace."""
+    server_site.take(chest(1), chest(2))
+    before, sent = journey(server_site), server_site.delivered()
+    with pytest.raises(Permanent, match="name an empty database instead"):
+        rebuild(server_site, "--replace")
+    assert journey(server_site) == before
+    renamed = replace(server_site, general=on_server(postgres))
+
+    said = rebuild(renamed)
+    renamed.work()
+
+    assert (said["instances"], said["results"], said["left"]) == (2, 2, 0)
+    assert renamed.delivered() == sent
+    assert journey(renamed) == before
 
 
 @pytest.mark.slow
