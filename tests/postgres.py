@@ -142,7 +142,7 @@ class Cluster:
 
     def _client(self, program: str, *words: str) -> bytes:
         server = ("--host", str(self.folder), "--username", "pacsight")
-        command = [self.binaries / program, *server, *words]
+        command = [str(self.binaries / program), *server, *words]
         return subprocess.run(command, check=True, capture_output=True).stdout
 
     @property
