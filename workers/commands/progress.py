@@ -16,7 +16,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-FEWEST_BYTES = 10_000
+FEWEST_BYTES = 4 << 20
 """Totals from here on are bytes of a file, on a bar."""
 
 
@@ -46,3 +46,5 @@ def bar(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
             shown.update(tasks[what], completed=done)
 
         yield progress
+        for task in shown.tasks:
+            shown.update(task.id, completed=task.total)
