@@ -16,8 +16,6 @@ from pynetdicom.transport import AssociationSocket, RequestHandler
 from dicom_node.slowness import Slowness
 
 READ_AT_ONCE = 1 << 16
-LONGEST_PDU = 1 << 20
-"""Bytes; longer ones are none, unless more was offered (PS3.8 D.1)."""
 
 
 class MeteredSocket(AssociationSocket):
@@ -28,16 +26,7 @@ class MeteredSocket(AssociationSocket):
     _reading: bool = False
 
     def recv(self, nr_bytes: int) -> bytearray:
-        """Return that many bytes, or fewer where the connection ends.
-
-        Raises
-        ------
-        ConnectionAbortedError
-            If that is more than any PDU has: its length is no length.
-        """
-        offered = self.assoc.acceptor.maximum_length or 0
-        if nr_bytes > max(2 * offered, LONGEST_PDU):
-            raise ConnectionAbortedError("a PDU that is longer than any")
+        """Return that many bytes, or fewer where the connection ends."""
         connection = cast("socket.socket", self.socket)
         if self.assoc.dimse.message is None:
             self._began, self._received = time.monotonic(), 0

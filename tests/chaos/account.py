@@ -1,7 +1,7 @@
 """What became of every instance and study: senders, ledger, outbox and PACS compared."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
@@ -26,11 +26,11 @@ from dicom_node.ledger.tables import (
     version,
 )
 from dicom_node.lifecycle import State
+from tests.bars import Show
 from tests.chaos.recovery import Recovery
 from tests.delivery.archives import UnrulyOrthanc
 from tests.peers import data_set_bytes
 
-Show = Callable[[str, int, int], None]
 MUST_NOT_BE = (
     "acknowledged instances lost",
     "instances with other contents",

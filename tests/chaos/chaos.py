@@ -12,18 +12,15 @@ import json
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.chaos.account import Account, Show, said
+from tests.bars import bars
+from tests.chaos.account import Account, said
 from tests.chaos.plan import FEW_POINTS, Chaos
 from tests.chaos.run import run
 from tests.delivery.archives import orthanc_binary, python_plugin
@@ -52,25 +49,6 @@ def table(account: Account) -> str:
 def _rows(counts: object) -> list[str]:
     assert isinstance(counts, dict)
     return [f"  {what:<44}{count:>8}" for what, count in counts.items()]
-
-
-@contextmanager
-def _bars() -> Iterator[Show]:
-    """Yield what draws a bar for each thing that is being done, on standard error."""
-    with Progress(
-        TextColumn("{task.description:<14}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        console=Console(stderr=True),
-    ) as bars:
-        tasks = {}
-
-        def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)
-
-        yield show
 
 
 def planned(options: argparse.Namespace) -> Chaos:
@@ -119,7 +97,7 @@ def main() -> None:
         folder = options.folder or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-"))
         )
-        show = stack.enter_context(_bars())
+        show = stack.enter_context(bars())
         account = run(chaos, folder, show=show)
     if options.json:
         print(json.dumps(asdict(account) | {"is_right": account.is_right}, indent=2))

@@ -11,8 +11,9 @@ from sqlalchemy import func, select
 from dicom_node.ledger import Ledger, LedgerBusyError
 from dicom_node.ledger.tables import study
 from dicom_node.lifecycle import State
+from tests.bars import Show
 from tests.chaos import studies
-from tests.chaos.account import Account, Show, account, times
+from tests.chaos.account import Account, account, times
 from tests.chaos.plan import Chaos
 from tests.chaos.scene import Scene, scene
 from tests.chaos.senders import Sender, Ward, by_cstore, by_stow
@@ -92,6 +93,7 @@ def _go_through(running: Scene, ward: Ward, siege: Siege, show: Show) -> None:
     since = counted = time.monotonic()
     while ward.more or ward.done < ward.begun:
         siege.go_on(ward.share)
+        ward.pressing = siege.is_unanswered
         ward.more = siege.left > 0 or ward.begun < ward.count
         now = time.monotonic()
         if now >= counted + COUNT_S:

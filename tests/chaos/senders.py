@@ -56,6 +56,8 @@ class Ward:
         How many studies there are at least: more are sent while faults are to come.
     ahead
         How many studies may be acknowledged and not yet done, before senders wait.
+    pressing
+        Whether senders wait for no room: a node that starts shall be asked at once.
     acknowledged
         SHA-256 of the data set, by SOP Instance UID.
     resent
@@ -76,6 +78,7 @@ class Ward:
     last_at: float = 0.0
     more: bool = True
     stopping: bool = False
+    pressing: bool = False
     begun: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -85,7 +88,7 @@ class Ward:
             with self._lock:
                 if self.begun >= self.count and not self.more:
                     return None
-                if self.begun < self.done + self.ahead:
+                if self.pressing or self.begun < self.done + self.ahead:
                     self.begun += 1
                     number = self.begun
                     break

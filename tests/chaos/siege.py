@@ -67,6 +67,11 @@ class Siege:
         return len(self._blows) + len(self._armed) + len(self._wounds) + armed
 
     @property
+    def is_unanswered(self) -> bool:
+        """Return whether everything was killed, and no sender was answered since."""
+        return self._is_recovering and self.recoveries[-1].accepted_s is None
+
+    @property
     def _is_recovering(self) -> bool:
         """Return whether everything was killed, and nothing else may go wrong yet."""
         return bool(self.recoveries) and not self.recoveries[-1].is_over

@@ -7,7 +7,7 @@ cut, and what they hold is compared with the outbox.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from signal import SIGCONT, SIGSTOP
 
 from dicom_node.domain import ObjectKind
 from dicom_node.ledger import Ledger
+from tests.bars import Show
 from tests.delivery.account import Account, compared, ledger_says, outbox_of, progress
 from tests.delivery.archives import Held, UnrulyOrthanc, orthanc_binary
 from tests.delivery.node import Node
@@ -39,9 +40,6 @@ WANTED: Mapping[Target, Collection[ObjectKind]] = {
     Target.REST: (ObjectKind.REPORT,),
 }
 """What is sent to each archive."""
-
-Show = Callable[[str, int, int], None]
-"""Is told what is being done, how much of it is done, and how much there is."""
 
 
 @dataclass

@@ -13,21 +13,19 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from tests.bars import bars
 from tests.delivery.account import Account
 from tests.delivery.archives import orthanc_binary, python_plugin
 from tests.delivery.plan import Storm
-from tests.delivery.scene import Show, weather
+from tests.delivery.scene import weather
 
 RESULTS = 1000
 BYTES_OF_A_RESULT = 3 * 4_750_000
@@ -71,25 +69,6 @@ def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
-@contextmanager
-def _bars() -> Iterator[Show]:
-    """Yield what draws a bar for each thing that is being done, on standard error."""
-    with Progress(
-        TextColumn("{task.description:<12}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        console=Console(stderr=True),
-    ) as bars:
-        tasks = {}
-
-        def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done)
-
-        yield show
-
-
 def main() -> None:
     """Print the account; exit with 1 where anything is not as it should be."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -108,7 +87,7 @@ def main() -> None:
         _check_orthanc()
         _check_room(folder, options.results)
         print(f"seed {storm.seed}", file=sys.stderr)
-        with _bars() as show:
+        with bars() as show:
             account = weather(storm, folder, results=options.results, show=show)
     if options.json:
         print(json.dumps(asdict(account) | {"is_right": account.is_right}, indent=2))
