@@ -54,6 +54,7 @@ class LedgerRecorder:
         self._encoders = tuple(encoders)
         self._wake = wake
         self._waiting: deque[Received | Refusal] = deque()
+        self._written = 0
         self._changed = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
@@ -90,7 +91,8 @@ class LedgerRecorder:
     def flush(self) -> None:
         """Wait until all that was taken so far is in the ledger."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._waiting)
+            taken = self._written + len(self._waiting)
+            self._changed.wait_for(lambda: self._written >= taken)
 
     def pending_studies(self) -> frozenset[StudyUid]:
         """Return the studies of which instances are not in the ledger yet."""
@@ -126,6 +128,7 @@ class LedgerRecorder:
             with self._changed:
                 for _ in chunk:
                     self._waiting.popleft()
+                self._written += len(chunk)
                 self._changed.notify_all()
             self._wake()
 

@@ -1,7 +1,8 @@
 """After a crash: what was acknowledged but never reached the ledger is taken in again.
 
-The spool is the truth about what was received. The scan runs before the front
-doors open.
+The spool is the truth about what was received. The scan runs while the front doors are
+open: a spool of millions of files keeps no sender waiting. Studies are moved on only
+after it.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -35,15 +36,32 @@ def recover(
         Returns which of the files at these paths, relative to the spool's root,
         are in the ledger.
     catch_up
-        Waits until the ledger has all that it was given.
+        Waits until the ledger has all that it was given so far.
     """
     count = 0
     files = spool.files()
     while paths := list(islice(files, LOOKED_UP_AT_ONCE)):
-        there = known(paths)
-        for path in (path for path in paths if path not in there):
+        for path in _unknown(_unknown(paths, known), known, first=catch_up):
             count += _take_again(path, intake, catch_up)
     return count
+
+
+def _unknown(
+    paths: Sequence[str],
+    known: Callable[[Sequence[str]], Collection[str]],
+    *,
+    first: Callable[[], None] = lambda: None,
+) -> Sequence[str]:
+    """Return the files that the ledger does not know, after `first` where there are any.
+
+    What just came in is in the spool before it is in the ledger: such files are looked
+    up twice.
+    """
+    if not paths:
+        return ()
+    first()
+    there = known(paths)
+    return [path for path in paths if path not in there]
 
 
 def _take_again(path: str, intake: Intake, catch_up: Callable[[], None]) -> bool:

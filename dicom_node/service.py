@@ -102,7 +102,7 @@ class Node:
         self.http_port = 0
 
     def start(self) -> None:
-        """Recover what a former run left, open the front doors, begin to work."""
+        """Open the front doors, recover what a former run left, begin to work."""
         with ExitStack() as stack:
             self._start(stack)
             self._stack = stack.pop_all()
@@ -143,13 +143,13 @@ class Node:
             note=self._note,
         )
         stack.callback(intake.tally.tell_all)
-        self._recover(ledger, spool, intake, recorder)
-        self._start_purger(stack)
         drains = self._start_drains(stack, ledger)
-        self._start_inquirer(stack, ledger)
-        self._start_handover(stack, ledger, recorder, intake, drains)
         self._open_doors(stack, intake, ledger, reported(ledger, drains))
         self._open_http(stack, intake, ledger)
+        self._recover(ledger, spool, intake, recorder)
+        self._start_purger(stack)
+        self._start_inquirer(stack, ledger)
+        self._start_handover(stack, ledger, recorder, intake, drains)
 
     def _encoders(self, ledger: Ledger) -> tuple[Sha256, ...]:
         with ledger.write() as tx:
