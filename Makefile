@@ -48,13 +48,14 @@ RESEARCH := tests/integration/test_packs_page.py tests/integration/test_finetune
   tests/unit/workers/test_demo_pack.py::test_training_again_gives_the_same_weights \
   tests/unit/workers/test_embedding.py tests/integration/test_exam_check.py \
   tests/integration/test_ready_packs.py tests/unit/workers/shortcuts/test_looking.py \
-  tests/unit/workers/evaluating/test_probed.py
+  tests/unit/workers/evaluating/test_probed.py tests/integration/test_exclusive.py \
+  tests/unit/workers/gate/test_shipped.py tests/unit/workers/test_describing.py
 
 test-research: system-test setup ## what takes minutes: every command of docs/packs.md, training in two processes
 	$(BIN)/pytest -n $(JOBS) --dist loadfile -m slow $(RESEARCH) $(PYTEST_ARGS)
 
 TRUST := $(addprefix tests/integration/test_, backup.py chaos.py doctor.py forget.py hostile_files.py \
-  main_job.py patient_data.py poisoned.py rebuild.py sandbox.py web_api.py)
+  main_job.py node_upgrade.py patient_data.py poisoned.py rebuild.py sandbox.py web_api.py)
 
 test-trust: system-test setup ## what takes minutes: killed workers, poisoned files, patients' names, backups, chaos on SQLite
 	$(BIN)/pytest -n $(JOBS) --dist loadfile -m slow $(TRUST) $(PYTEST_ARGS)

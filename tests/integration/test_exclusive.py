@@ -89,6 +89,7 @@ def reported(images: Path, pack: Path, folder: Path) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_a_report_says_what_the_fit_scored(images: Path, tmp_path: Path) -> None:
     """Studies of test patients: the same value and share, as a probability or not.
 

@@ -113,6 +113,7 @@ def test_studies_come_back_as_report_and_capture(
         assert evidence_of(report) == {one.SOPInstanceUID for one in instances}
 
 
+@pytest.mark.slow
 def test_the_pacs_commits_to_what_it_got(node: Running) -> None:
     """Orthanc calls the node back to say that it has report and capture."""
     instances = datasets(phantom("effusion", 17))
@@ -126,6 +127,7 @@ def test_the_pacs_commits_to_what_it_got(node: Running) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_audit_trail_tells_of_it(node: Running) -> None:
     """Who sent a study, where its results went, who reads that: found by the patient."""
     instances = datasets(phantom("effusion", 18))
@@ -237,6 +239,7 @@ def test_a_report_on_the_wrong_patient_is_withdrawn(
     assert "PredecessorDocumentsSequence" not in report
 
 
+@pytest.mark.slow
 def test_another_transfer_syntax_is_no_revision(node: Running) -> None:
     """The same picture, encoded otherwise, is kept but concludes nothing anew."""
     (image,) = datasets(phantom("nodule", 16))

@@ -44,6 +44,7 @@ def left(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Running]:
     node.stop()
 
 
+@pytest.mark.slow
 def test_every_acknowledged_image_has_its_report(left: Running) -> None:
     """Delivered stays, waiting is sent as it was composed, the rest is concluded.
 

@@ -154,6 +154,7 @@ def test_images_of_a_study_are_probed_together(sample: Sample, tmp_path: Path) -
     assert rows == figures["rows"] == PATIENTS
 
 
+@pytest.mark.slow
 def test_a_study_without_an_image_is_one_sentence(
     sample: Sample, tmp_path: Path
 ) -> None:

@@ -109,10 +109,18 @@ def rename(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (flip, "weights.safetensors is not the file that the manifest names"),
+        pytest.param(
+            flip,
+            "weights.safetensors is not the file that the manifest names",
+            marks=pytest.mark.slow,
+        ),
         (cut, "weights.safetensors is not the file that the manifest names"),
         (lose, "merges.txt: No such file or directory"),
-        (rename, "logit_scale is missing; logit_scales is unknown"),
+        pytest.param(
+            rename,
+            "logit_scale is missing; logit_scales is unknown",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_spoilt_pack_ends_in_one_sentence_and_exit_code_2(

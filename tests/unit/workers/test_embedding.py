@@ -233,6 +233,7 @@ def test_parquet(pack: Pack, folder: Path, tmp_path: Path) -> None:
     assert table.schema.metadata[b"pack"].decode() == pack.name
 
 
+@pytest.mark.slow
 def test_the_command_says_what_is_missing_and_how_volumes_were_made(
     folder: Path, tmp_path: Path
 ) -> None:

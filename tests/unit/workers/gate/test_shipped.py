@@ -56,7 +56,7 @@ def test_few_unseen_phantoms_are_outside(
     assert outside(grey(unseen.images[rows]), modality).mean() <= 0.125
 
 
-@pytest.mark.parametrize("modality", ["DX", "CT"])
+@pytest.mark.parametrize("modality", [pytest.param("DX", marks=pytest.mark.slow), "CT"])
 def test_strangers_are_outside(
     modality: str, unseen: Samples, outside: Judge, shipped: Pack
 ) -> None:
