@@ -69,7 +69,7 @@ test-viewer: system-viewer setup .venv/.viewer ## what a radiologist sees of the
 test-delivery: system-test setup ## 1,000 results to Orthancs that stop, refuse and lose, over a bad network; some 8 minutes, 15 GB of disk
 	@$(BIN)/python tests/delivery/storm.py --results $(RESULTS) $(if $(SEED),--seed $(SEED))
 
-chaos: system-test setup ## 10,000 studies while everything is killed, filled, frozen; some 50 minutes, 4 GB of disk
+chaos: system-test setup ## 10,000 studies while everything is killed, filled, frozen; some 40 minutes, 4 GB of disk
 	@$(BIN)/python tests/chaos/chaos.py --studies $(STUDIES) $(if $(SEED),--seed $(SEED))
 
 fuzz: setup ## a million inputs that nobody would send, to all that reads from outside: CASES=, SEED=

@@ -19,6 +19,7 @@ DEEPEST = 64
 MOST_ELEMENTS = 10_000_000
 """Elements and items that are followed: to go over more takes too long."""
 DAMAGED = "a sequence is damaged"
+GROUP_0 = "it has an element of group 0"
 
 _LONG_VRS = frozenset(
     {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR"}
@@ -91,8 +92,10 @@ class Walk:
             passed = skim(data)
             if passed:
                 self._span.skip(passed)
-            elif self.element() == 0 and self._span.rest_is_zero():
-                return  # some archives pad to whole blocks
+            elif self.element() == 0:
+                if self._span.rest_is_zero():
+                    return  # some archives pad to whole blocks
+                reject(GROUP_0)
 
     def item(self) -> None:
         """Follow the next item of a sequence (PS3.5 7.5)."""
@@ -108,7 +111,7 @@ class Walk:
         """Follow one element; return its tag."""
         tag, vr, length = self._header(self._encoding)
         if tag >> 16 == 0 and (tag or length):
-            reject("it has an element of group 0")
+            reject(GROUP_0)
         if tag in PIXELS:
             self.has_pixels = length > 0
         if tag in self._wanted and tag != ITEM_END:

@@ -217,11 +217,19 @@ def test_another_encoding_than_stated() -> None:
         assert head_of(mixed).elements[STUDY].text == head_of(real).elements[STUDY].text
 
 
+def test_zeros_within_the_data_set_are_no_padding() -> None:
+    """What follows them is not looked for: that took a look at all of them, each time."""
+    whole = part10()
+    at = whole.index(b"\x28\x00\x10\x00US")
+    assert "group 0" in rejected(whole[:at] + bytes(16) + whole[at:])
+
+
 def test_zeros_behind_the_data_set() -> None:
     """Some archives pad their files to whole blocks; anything else there is refused."""
     whole = part10()
     assert head_of(whole + bytes(700)).has_pixels
     assert "group 0" in rejected(whole + bytes(4) + b"\1" + bytes(30))
+    assert "group 0" in rejected(whole + bytes(400_000) + b"\1")
 
 
 def test_no_pixel_data_and_empty_pixel_data() -> None:
