@@ -41,25 +41,19 @@ def recover(
     count = 0
     files = spool.files()
     while paths := list(islice(files, LOOKED_UP_AT_ONCE)):
-        for path in _unknown(_unknown(paths, known), known, first=catch_up):
+        unknown = _unknown(paths, known)
+        if unknown:
+            catch_up()  # what just came in is in the spool before it is in the ledger
+            unknown = _unknown(unknown, known)
+        for path in unknown:
             count += _take_again(path, intake, catch_up)
     return count
 
 
 def _unknown(
-    paths: Sequence[str],
-    known: Callable[[Sequence[str]], Collection[str]],
-    *,
-    first: Callable[[], None] = lambda: None,
-) -> Sequence[str]:
-    """Return the files that the ledger does not know, after `first` where there are any.
-
-    What just came in is in the spool before it is in the ledger: such files are looked
-    up twice.
-    """
-    if not paths:
-        return ()
-    first()
+    paths: Sequence[str], known: Callable[[Sequence[str]], Collection[str]]
+) -> list[str]:
+    """Return the files that the ledger does not know."""
     there = known(paths)
     return [path for path in paths if path not in there]
 

@@ -176,6 +176,17 @@ class Running:
         return subprocess.run(echo, check=False, capture_output=True).returncode == 0
 
 
+def lone_node(folder: Path, dicom_port: int, http_port: int) -> Running:
+    """Return `pacsight node`, not yet started, whose broker nobody answers for."""
+    return Running(
+        folder=folder,
+        dicom_port=dicom_port,
+        http_port=http_port,
+        general='broker_url = "redis://127.0.0.1:1/0"',
+        program=(str(PACSIGHT), "node"),
+    )
+
+
 def send_folder(folder: Path, port: int, *options: str) -> None:
     """Send a folder with dcmsend, and assert that every instance was taken."""
     report = folder.with_suffix(".report")

@@ -46,6 +46,12 @@ def chest(seed: int, **changes: object) -> Dataset:
     return made
 
 
+def another_of(first: Dataset, seed: int = 3) -> Dataset:
+    """Return another image of the same study."""
+    same = ("StudyInstanceUID", "PatientID", "PatientName", "PatientBirthDate")
+    return chest(seed, **{keyword: first.get(keyword, "") for keyword in same})
+
+
 @dataclass
 class Site:
     """A node's folder, and what is done with it.

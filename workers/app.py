@@ -1,9 +1,10 @@
 """A worker put together from the settings: model, decoders, ledger, queue."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 
 import structlog
@@ -60,8 +61,11 @@ def run_worker(settings: Settings) -> None:
     with (
         audited(settings, "worker") as note,
         bench(settings, packs, note=note) as ready,
+        closing(
+            CeleryDispatcher(settings.broker_address, broker_tls(settings))
+        ) as queue,
     ):
-        watch = Watch(_waiting(settings), end=end_this_process)
+        watch = Watch(partial(_waits, queue), end=end_this_process)
         tasks.register(app, ready, watch)
         held = [equipped.pack for equipped in ready.packs.values()]
         for pack in held:
@@ -84,17 +88,12 @@ def run_worker(settings: Settings) -> None:
             worker.start()
 
 
-def _waiting(settings: Settings) -> Callable[[], bool]:
-    """Return what tells whether messages wait; of other brokers than Redis, none."""
-    queue = CeleryDispatcher(settings.broker_address, broker_tls(settings))
-
-    def waits() -> bool:
-        try:
-            return queue.is_redis and queue.holding().waits
-        except BrokerDownError:
-            return False
-
-    return waits
+def _waits(queue: CeleryDispatcher) -> bool:
+    """Return whether a message waits; of other brokers than Redis that is not known."""
+    try:
+        return queue.is_redis and queue.holding().waits
+    except BrokerDownError:
+        return False
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 The line under a key is its entry in ``docs/settings.md``.
 """
 
+from abc import abstractmethod
 from typing import Annotated
 
 from pydantic import (
@@ -26,9 +27,9 @@ class RuleTable(Table):
     """DICOM keywords and the values that the instance has to carry; case does not count."""
 
     @property
+    @abstractmethod
     def rule(self) -> Rule:
         """Return what is applied to each instance."""
-        raise NotImplementedError
 
     @model_validator(mode="after")
     def _check(self) -> "RuleTable":

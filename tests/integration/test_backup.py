@@ -17,7 +17,7 @@ from dicom_node.ledger.tables import job
 from dicom_node.lifecycle import State
 from tests.integration.conftest import database_of, on_server
 from tests.postgres import Cluster
-from tests.sites import Site, chest
+from tests.sites import Site, another_of, chest
 from workers.cli import app
 
 
@@ -36,14 +36,6 @@ def elsewhere(site: Site, tmp_path: Path) -> Site:
     other = replace(site, folder=tmp_path / "elsewhere")
     (other.folder / "archive").symlink_to(site.folder / "archive")
     return other
-
-
-def late(first: Dataset) -> Dataset:
-    """Return another image of the same study."""
-    image = chest(3)
-    for keyword in ("StudyInstanceUID", "PatientID", "PatientName", "PatientBirthDate"):
-        setattr(image, keyword, first.get(keyword, ""))
-    return image
 
 
 def predecessor(report: Dataset) -> str:
@@ -77,7 +69,7 @@ def test_a_restored_node_goes_on_where_the_backup_was(
     assert [line.state for line in elsewhere.studies()] == [State.DONE]
     assert site.delivered() == before
 
-    elsewhere.take(late(first))
+    elsewhere.take(another_of(first))
     former, now = reports(site)
     assert predecessor(now) == former.SOPInstanceUID
 
@@ -206,7 +198,7 @@ def test_a_node_on_postgresql_goes_on_from_dump_and_files(
     assert [line.state for line in elsewhere.studies()] == [State.DONE]
     assert elsewhere.delivered() == before
 
-    elsewhere.take(late(first))
+    elsewhere.take(another_of(first))
     former, now = reports(elsewhere)
     assert predecessor(now) == former.SOPInstanceUID
 

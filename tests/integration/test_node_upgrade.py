@@ -12,7 +12,7 @@ from pydicom import Dataset, dcmread
 
 from tests.integration.conftest import free_port
 from tests.running import Running
-from tests.sites import chest
+from tests.sites import another_of
 
 FORMER = Path(__file__).parents[1] / "data" / "nodes"
 SETTINGS = """
@@ -63,7 +63,7 @@ def test_every_acknowledged_image_has_its_report(left: Running) -> None:
     assert was_delivered < was_composed < sent
     assert len(sent) == 2 * len(instances)
 
-    left.send([another(instances[former.StudyInstanceUID])])
+    left.send([another_of(instances[former.StudyInstanceUID])])
     left.until(lambda: len(contents(left, "archive")) == len(sent) + 2, "a revision")
     assert [str(former.SOPInstanceUID)] == [
         instance.ReferencedSOPInstanceUID
@@ -72,14 +72,6 @@ def test_every_acknowledged_image_has_its_report(left: Running) -> None:
         for series in study.ReferencedSeriesSequence
         for instance in series.ReferencedSOPSequence
     ]
-
-
-def another(first: Dataset) -> Dataset:
-    """Return another image of the same study."""
-    image = chest(9)
-    for keyword in ("StudyInstanceUID", "PatientID", "PatientName", "PatientBirthDate"):
-        setattr(image, keyword, first.get(keyword, ""))
-    return image
 
 
 def contents(node: Running, folder: str) -> set[bytes]:

@@ -15,7 +15,7 @@ from dicom_node.lifecycle import State
 from dicom_node.service import refuse_lost_ledger
 from tests.integration.conftest import on_server
 from tests.postgres import Cluster
-from tests.sites import Site, chest
+from tests.sites import Site, another_of, chest
 from workers.cli import app
 
 
@@ -34,14 +34,6 @@ def lose(site: Site) -> None:
     """Delete the ledger."""
     for file in site.data.glob("ledger.sqlite*"):
         file.unlink()
-
-
-def second(first: Dataset, seed: int = 3) -> Dataset:
-    """Return another image of the same study."""
-    image = chest(seed)
-    for keyword in ("StudyInstanceUID", "PatientID", "PatientName", "PatientBirthDate"):
-        setattr(image, keyword, first.get(keyword, ""))
-    return image
 
 
 def current(site: Site) -> list[Dataset]:
@@ -75,7 +67,7 @@ def test_after_a_rebuild_everything_is_as_it_was(site: Site) -> None:
     """Two revisions of one study, one of another: the same rows, not one new object."""
     first = chest(1)
     site.take(first, chest(2))
-    site.take(second(first))
+    site.take(another_of(first))
     before, sent = journey(site), site.delivered()
     assert len(current(site)) == 2
     lose(site)
@@ -121,7 +113,7 @@ def test_what_comes_after_a_rebuild_supersedes_what_was_before(site: Site) -> No
     (former,) = current(site)
     lose(site)
     rebuild(site)
-    site.take(second(first))
+    site.take(another_of(first))
 
     (now,) = current(site)
     assert now.SOPInstanceUID != former.SOPInstanceUID

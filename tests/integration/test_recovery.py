@@ -9,7 +9,7 @@ from dicom_node.admission import Admission
 from dicom_node.domain import FrontDoor, Origin
 from dicom_node.intake import examine
 from tests.integration.conftest import free_port
-from tests.running import PACSIGHT, Running
+from tests.running import lone_node
 from tests.sites import chest
 
 
@@ -18,13 +18,7 @@ def test_senders_do_not_wait_for_the_search(tmp_path: Path) -> None:
 
     Once it is gone, the search goes on and finds what nobody had recorded.
     """
-    node = Running(
-        folder=tmp_path,
-        dicom_port=free_port(),
-        http_port=free_port(),
-        general='broker_url = "redis://127.0.0.1:1/0"',
-        program=(str(PACSIGHT), "node"),
-    )
+    node = lone_node(tmp_path, free_port(), free_port())
     spool = tmp_path / "data" / "spool"
     stuck = spool / "00" / f"{'00' * 32}.dcm"
     stuck.parent.mkdir(parents=True)

@@ -5,18 +5,12 @@ import signal
 from pathlib import Path
 
 from tests.integration.conftest import free_port
-from tests.running import PACSIGHT, Running
+from tests.running import lone_node
 
 
 def test_a_node_stops_whichever_thread_gets_the_signal(tmp_path: Path) -> None:
     """The kernel may choose any (signal(7)); Python's handlers run in the first."""
-    node = Running(
-        folder=tmp_path,
-        dicom_port=free_port(),
-        http_port=free_port(),
-        general='broker_url = "redis://127.0.0.1:1/0"',
-        program=(str(PACSIGHT), "node"),
-    )
+    node = lone_node(tmp_path, free_port(), free_port())
     node.start()
     process = node._process
     assert process is not None
