@@ -1,6 +1,7 @@
 """A ledger that is gone is made anew, and the archive gets nothing twice."""
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,6 +68,7 @@ def test_after_a_rebuild_everything_is_as_it_was(site: Site) -> None:
     """Two revisions of one study, one of another: the same rows, not one new object."""
     first = chest(1)
     site.take(first, chest(2))
+    time.sleep(1)  # revisions are told apart by the second; a node leaves 60 s between
     site.take(another_of(first))
     before, sent = journey(site), site.delivered()
     assert len(current(site)) == 2
